@@ -1,0 +1,1 @@
+"""Space-time video super-resolution: a video with four times the size and any frame rate, in one pass."""

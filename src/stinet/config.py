@@ -1,0 +1,360 @@
+"""Every setting of the package as a frozen dataclass, and the protocol that every clip model fulfils.
+
+What a model *is* (`ModelConfig`, stored inside a checkpoint) never mixes with how a run is *fed* (`TrainConfig`,
+`TileConfig`, `UpscaleConfig`, `EncodeConfig`). One declaration holds a setting's type, help and default; a contradiction is
+refused in `__post_init__` with the numbers in the message.
+
+This file knows no tensor operation and no file format but YAML.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
+
+from stinet.errors import ConfigError
+
+__all__ = [
+    "PRESETS",
+    "ClipFunction",
+    "EncodeConfig",
+    "LossConfig",
+    "ModelConfig",
+    "Tile",
+    "TileConfig",
+    "Times",
+    "TrainConfig",
+    "UpscaleConfig",
+    "from_mapping",
+    "read_yaml",
+    "to_mapping",
+]
+
+Times = Sequence[float] | Sequence[Sequence[float]]
+"""Times strictly inside (0, 1): one tuple for every interval, or one tuple per interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A rectangle of a source frame, in source pixels: rows top..bottom-1, columns left..right-1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Rows, in source pixels."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns, in source pixels."""
+        return self.right - self.left
+
+
+@runtime_checkable
+class ClipFunction(Protocol):
+    """What upscales a clip: our network, its compiled engines and every peer look like this.
+
+    For a clip of t source frames and k_i times in interval i, `run` gives u = t + sum(k_i) frames in order: frame 0,
+    interval 0's in-between frames, frame 1, ... Tensors are float32 on the CPU or on the function's own device, RGB in [0, 1].
+    """
+
+    scale: int
+    """Output pixels per source pixel and side."""
+
+    reach: int
+    """Source frames of context on either side that an output frame needs."""
+
+    def prepare(self, frame: Any) -> Any:
+        """What is done once per source frame: `frame` is a float tensor (3, h, w) in [0, 1]; gives an opaque state."""
+        ...
+
+    def context(self, states: Sequence[Any], times: Sequence[Sequence[float]]) -> Any:
+        """What needs whole frames (flows, pooled features) of a clip: `times[i]` belongs to interval i; opaque nodes."""
+        ...
+
+    def run(self, states: Sequence[Any], times: Sequence[Sequence[float]], nodes: Any, tile: Tile | None = None) -> Any:
+        """Upscale the clip, or only `tile` of it: float tensor (u, 3, scale * h, scale * w) in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileConfig:
+    """How a frame is cut so that one tile fits in memory. Never changes what a model is."""
+
+    size_px: Annotated[int, "side of a square tile in source pixels, halo included; 0 chooses from the memory at hand"] = 0
+    halo_px: Annotated[int, "context on each side that is computed, then faded out, in source pixels"] = 16
+
+    def __post_init__(self) -> None:
+        """Refuse a tile without an interior."""
+        if self.halo_px < 0 or self.size_px < 0:
+            raise ConfigError(f"tile size {self.size_px} px and halo {self.halo_px} px must not be negative")
+        if self.size_px and self.size_px <= 2 * self.halo_px:
+            raise ConfigError(
+                f"a {self.size_px} px tile has no interior left after a {self.halo_px} px halo on both sides"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeConfig:
+    """How the result is written."""
+
+    codec: Annotated[str, "FFmpeg's encoder name"] = "libx264"
+    crf: Annotated[int, "constant rate factor, 0 (lossless) to 51"] = 17
+    speed: Annotated[str, "x264's preset"] = "medium"
+
+    def __post_init__(self) -> None:
+        """Refuse a quality outside the encoder's range."""
+        if not 0 <= self.crf <= 51:
+            raise ConfigError(f"crf {self.crf} is outside 0..51")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpscaleConfig:
+    """What one call of `upscale_video` wants."""
+
+    fps: Annotated[str, "x2, x3, ... (multiples), a rate (60, 60000/1001), or keep"] = "x2"
+    size: Annotated[str, "x4, x2, a height (1080p) or a box (1920x1080) that the picture fits into"] = "x4"
+    window: Annotated[int, "source frames in one clip, context included; 0 chooses"] = 0
+    overwrite: Annotated[bool, "replace an existing output"] = False
+    seconds: Annotated[Fraction | None, "stop after this much source video (None: all of it)"] = None
+    tile: TileConfig = TileConfig()
+    encode: EncodeConfig = EncodeConfig()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """What a network is: stored inside its checkpoint. The defaults are the paper's network; every ablation is a value."""
+
+    channels: Annotated[int, "feature channels of either branch"] = 64
+    scale: Annotated[Literal[2, 4], "output pixels per source pixel and side"] = 4
+    branches: Annotated[Literal["both", "low", "high"], "Table I: without HR is low, without LR is high"] = "both"
+    high: Annotated[
+        Literal["native", "folded"], "HR features on the HR grid, or folded into the channels of the LR grid"
+    ] = "native"
+    # phase 1: S-SR
+    features: Annotated[Literal["dbpn", "compact"], "S-SR network that makes L and H of a frame"] = "dbpn"
+    feature_stages: Annotated[int, "dbpn: up-projections (one more than down-projections)"] = 5
+    low_blocks: Annotated[int, "compact: residual blocks before L"] = 3
+    high_blocks: Annotated[int, "compact: residual blocks between L and H"] = 3
+    # phase 1: ST-FI
+    flow: Annotated[
+        Literal["adapted", "raw", "none"], "Table III: Eq. (1); without flow adaption; without optical flows"
+    ] = "adapted"
+    motion_channels: Annotated[int, "inner channels of Mnet"] = 32
+    motion_blocks: Annotated[int, "residual blocks of Mnet"] = 2
+    shared_blocks: Annotated[int, "residual blocks that join the branches of Pnet"] = 5
+    blocks_shared: Annotated[bool, "Table IV: ST-FI w/o share is false"] = True
+    shared_at: Annotated[
+        Literal["native", "low", "high"], "grid of the shared blocks: each branch's own, or both on one"
+    ] = "high"
+    aligned: Annotated[bool, "beyond the paper: warp both neighbours' features by the adapted flows"] = False
+    flow_refined: Annotated[bool, "beyond the paper: Mnet sees the warped frames and corrects flows and blend"] = False
+    # phase 2: ST-LR
+    local_modules: Annotated[int, "ST-LR modules one after the other; Table I: without ST-LR is 0"] = 1
+    branch_shared: Annotated[bool, "ST-LR weights shared between L and H (as released)"] = True
+    deform_kernel: Annotated[int, "side of the deformable kernel"] = 3
+    deform_groups: Annotated[int, "offset groups of the deformable kernel"] = 8
+    offsets_from: Annotated[
+        Literal["both", "low", "high"], "Table IV: w/o s^H is low, w/o s^L is high"
+    ] = "both"
+    offset_interaction: Annotated[bool, "Table IV: ST-LR w/o Inet is false"] = True
+    align_at: Annotated[Literal["native", "low"], "grid on which H is aligned"] = "low"
+    flow_guided: Annotated[bool, "beyond the paper: offsets start at the adapted flow to the neighbour"] = False
+    max_offset_px: Annotated[float, "bound of a learned offset, in pixels of the grid it is used on"] = 16.0
+    fusion: Annotated[Literal["pointwise", "residual"], "four 1x1 convolutions, or 3x3 and residual blocks"] = "pointwise"
+    fusion_blocks: Annotated[int, "residual blocks of the residual fusion"] = 2
+    # phase 3: ST-GR
+    relate: Annotated[Literal["graph", "lstm", "none"], "ST-GR; ST-GR -> BDCL (Table IV); without ST-GR (Table I)"] = "graph"
+    edge_frame: Annotated[bool, "Table IV: ST-GR w/o E^F is false"] = True
+    edge_pixel: Annotated[bool, "Table IV: ST-GR w/o E^P is false"] = True
+    edge_time: Annotated[bool, "Table IV: ST-GR w/o E^T is false"] = True
+    graph_layers: Annotated[int, "GraphSAGE layers"] = 4
+    graph_channels: Annotated[int, "inner channels of GraphSAGE"] = 256
+    modulation: Annotated[float, "scale of f * g in f + modulation * f * g"] = 0.1
+    # phase 4: reconstruction
+    upsampler: Annotated[
+        Literal["shuffle", "direct"], "V^L by PixelShuffle layers and a 1x1 convolution, or by one 3x3 to all its pixels"
+    ] = "shuffle"
+    residual_base: Annotated[bool, "beyond the paper: predict what is missing from a bicubic estimate"] = False
+
+    def __post_init__(self) -> None:
+        """Refuse a network that cannot be built."""
+        problems = [
+            (self.channels < 1 or self.channels % self.deform_groups != 0,
+             f"{self.channels} channels cannot be divided into {self.deform_groups} offset groups"),
+            (self.scale not in (2, 4), f"scale {self.scale} is neither 2 nor 4"),
+            (self.deform_kernel % 2 == 0, f"deformable kernel {self.deform_kernel} is even: it has no centre"),
+            (self.flow == "none" and (self.aligned or self.flow_guided or self.flow_refined or self.residual_base),
+             "flow none leaves nothing to align by: set aligned, flow_guided, flow_refined and residual_base to false"),
+            (self.branches != "both" and self.offsets_from not in ("both", self.branches),
+             f"offsets from {self.offsets_from} need a branch that branches={self.branches} removed"),
+            (self.high == "folded" and (self.features == "dbpn"),
+             "dbpn makes HR features on the HR grid: high=folded needs features=compact"),
+            (self.relate == "graph" and not (self.edge_frame or self.edge_pixel or self.edge_time),
+             "a graph without any of E^F, E^P and E^T has no edge weights: use relate=none"),
+            (self.max_offset_px <= 0, f"offset bound {self.max_offset_px} px must be positive"),
+        ]  # fmt: skip
+        for is_wrong, message in problems:
+            if is_wrong:
+                raise ConfigError(message)
+
+
+COMPACT = ModelConfig(
+    channels=32,
+    high="folded",
+    features="compact",
+    motion_channels=16,
+    motion_blocks=1,
+    shared_blocks=2,
+    shared_at="native",
+    aligned=True,
+    flow_refined=True,
+    deform_kernel=1,
+    flow_guided=True,
+    fusion="residual",
+    graph_channels=64,
+    upsampler="direct",
+    residual_base=True,
+)
+
+PRESETS: Mapping[str, ModelConfig] = {
+    "stinet": ModelConfig(),
+    "stinet-m": dataclasses.replace(
+        COMPACT, channels=64, low_blocks=5, high_blocks=5, shared_blocks=4, fusion_blocks=4, graph_channels=256
+    ),
+    "stinet-s": COMPACT,
+    "stinet-xs": dataclasses.replace(
+        COMPACT, channels=16, low_blocks=2, high_blocks=2, motion_channels=8, shared_blocks=1, fusion_blocks=1
+    ),
+}
+"""The model family by name, smallest last (`design` of the family: README, "Models")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """What is minimised: a weighted sum of terms, each a mean over pixels."""
+
+    kind: Annotated[Literal["charbonnier", "l2"], "distance of two frames; the paper's is l2"] = "charbonnier"
+    draft_low: Annotated[float, "weight of the phase-1 LR head against F^gt"] = 0.1
+    draft_high: Annotated[float, "weight of the phase-1 HR head against V^gt"] = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse negative weights."""
+        if min(self.draft_low, self.draft_high) < 0:
+            raise ConfigError(f"loss weights must not be negative: {self.draft_low}, {self.draft_high}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training run, as a recipe states it."""
+
+    model: Annotated[str, "preset that is trained"] = "stinet-s"
+    overrides: Annotated[Mapping[str, Any], "ModelConfig fields that differ from the preset"] = dataclasses.field(
+        default_factory=dict
+    )
+    data: Annotated[str, "folder of the video corpus; empty: the bundled clip"] = ""
+    out: Annotated[str, "folder for state, log and curve"] = "runs/stinet-s"
+    start: Annotated[str, "weights file to start from; empty: from nothing"] = ""
+    steps: Annotated[int, "optimiser steps in all"] = 10_000
+    batch: Annotated[int, "crops a step"] = 8
+    crop_px: Annotated[int, "side of a crop in LR pixels"] = 32
+    frames: Annotated[int, "source frames of a clip (2 * frames - 1 come out)"] = 4
+    rate: Annotated[float, "peak learning rate of Adam"] = 1e-3
+    warmup_steps: Annotated[int, "steps of linear warm-up"] = 100
+    schedule: Annotated[Literal["cosine", "late"], "decay over the whole run, or constant with a decay at the end"] = "cosine"
+    decay_steps: Annotated[int, "late: steps of the final cosine decay"] = 2_000
+    clip_norm: Annotated[float, "gradients longer than this are shortened"] = 1.0
+    ema_decay: Annotated[float, "decay of the averaged weights per step"] = 0.999
+    loss: LossConfig = LossConfig()
+    seed: int = 0
+    bfloat16: Annotated[Literal["auto", "on", "off"], "autocast; auto probes the device"] = "auto"
+    log_every: Annotated[int, "steps between log lines"] = 20
+    save_every: Annotated[int, "steps between saved states"] = 200
+    validate_every: Annotated[int, "steps between validations"] = 1_000
+    threads: Annotated[int, "CPU threads; 0 chooses"] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a run that cannot go."""
+        if self.model not in PRESETS:
+            raise ConfigError(f"model {self.model!r} is no preset: choose from {', '.join(PRESETS)}")
+        if min(self.steps, self.batch, self.frames, self.log_every, self.save_every, self.validate_every) < 1:
+            raise ConfigError("steps, batch, frames, log_every, save_every and validate_every must be at least 1")
+        if self.crop_px < 8:
+            raise ConfigError(f"a crop of {self.crop_px} px is too small to learn from: use at least 8")
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """The preset with this run's overrides."""
+        merged = {**dataclasses.asdict(PRESETS[self.model]), **self.overrides}
+        return from_mapping(ModelConfig, merged, "overrides")
+
+
+Settings = TypeVar("Settings")
+
+
+def from_mapping(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    """Build a settings dataclass from plain values; `where` names their source in the message.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a value of another type, or a contradiction.
+
+    """
+    known = {field.name: field for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown setting {key!r}; {hint}")
+        default = known[key].default
+        if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
+            checked[key] = from_mapping(type(default), value, f"{where}.{key}")
+        else:
+            checked[key] = _as_type_of(default, value, f"{where}.{key}")
+    return kind(**checked)
+
+
+def to_mapping(settings: Any) -> dict[str, Any]:
+    """Plain values of a settings dataclass, as YAML and a checkpoint's header hold them."""
+    return dataclasses.asdict(settings)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a mapping from a YAML file.
+
+    Raises:
+        ConfigError: no such file, no YAML, or no mapping in it.
+
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
+    return values
+
+
+def _as_type_of(default: Any, value: Any, where: str) -> Any:
+    """Take `value` if it is of the default's type; an int passes for a float, nothing else is converted."""
+    if default is None or default is dataclasses.MISSING:
+        return value
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and isinstance(default, float):
+        try:
+            return float(value)  # YAML reads 1e-3 (no dot) as a string
+        except ValueError:
+            pass
+    if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, type(default)):
+        raise ConfigError(f"{where}: expected {type(default).__name__}, found {value!r}")
+    return value
