@@ -151,6 +151,7 @@ class ModelConfig:
     motion_blocks: Annotated[int, "residual blocks of Mnet"] = 2
     shared_blocks: Annotated[int, "residual blocks that join the branches of Pnet"] = 5
     blocks_shared: Annotated[bool, "Table IV: ST-FI w/o share is false"] = True
+    branch_blocks: Annotated[int, "residual blocks of each branch's own before and after the shared ones"] = 1
     shared_at: Annotated[
         Literal["native", "low", "high"], "grid of the shared blocks: each branch's own, or both on one"
     ] = "high"
@@ -164,6 +165,7 @@ class ModelConfig:
     offsets_from: Annotated[
         Literal["both", "low", "high"], "Table IV: w/o s^H is low, w/o s^L is high"
     ] = "both"
+    offset_channels: Annotated[int, "channels of the motion offsets s^L and s^H"] = 64
     offset_interaction: Annotated[bool, "Table IV: ST-LR w/o Inet is false"] = True
     align_at: Annotated[Literal["native", "low"], "grid on which H is aligned"] = "low"
     flow_guided: Annotated[bool, "beyond the paper: offsets start at the adapted flow to the neighbour"] = False
@@ -213,10 +215,12 @@ COMPACT = ModelConfig(
     motion_channels=16,
     motion_blocks=1,
     shared_blocks=2,
+    branch_blocks=0,
     shared_at="native",
     aligned=True,
     flow_refined=True,
     deform_kernel=1,
+    offset_channels=16,
     flow_guided=True,
     fusion="residual",
     graph_channels=64,

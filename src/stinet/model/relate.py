@@ -1,0 +1,191 @@
+r"""Phase 3, ST-GR: a graph over all frames of both resolutions (paper, section III-D).
+
+Every frame gives a node for L and one for H: the mean of its feature over the picture. A node is joined to its twin (the
+same frame at the other resolution) and to every other node of its own resolution. An edge has three attributes:
+
+    E^F = cos(node_1, node_2)                         frame-level similarity
+    E^P = mean over pixels of cos(f_1(x), f_2(x))     pixel-level similarity (H is averaged down to L's grid)
+    E^T = 1 - sigmoid(|t_1 - t_2|)                    temporal closeness, source frames 2 apart
+
+Its weight is the mean of (1 + E^F)/2, (1 + E^P)/2 and E^T, the ones that are kept; cosines are mapped to [0, 1] because a row
+of raw ones can sum to zero or less. Rows are divided by their sum + 1e-6. Four GraphSAGE layers, W1 x + W2 (weighted mean of
+the neighbours), turn nodes into modulators g, and every feature becomes f + m * f * g.
+
+`ConvLstm` is what Table IV compares with: a bidirectional ConvLSTM whose states are aligned by deformable convolutions.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stinet.model.blocks import conv, leaky
+from stinet.ops.deform_conv import bound_offsets, deform_conv
+
+__all__ = ["ConvLstm", "Edges", "GraphSage", "Relate", "adjacency", "edge_weights"]
+
+
+class Edges(NamedTuple):
+    """Edge attributes between all pairs of nodes; None where one is left out. Nodes: u of L, then u of H."""
+
+    frame: Float[Tensor, "b n n"] | None
+    pixel: Float[Tensor, "b n n"] | None
+    time: Float[Tensor, "n n"] | None
+
+
+def adjacency(frames: int, levels: int) -> Bool[Tensor, "n n"]:
+    """Twins, and all pairs of one resolution; no node is joined to itself."""
+    nodes = torch.arange(frames * levels)
+    same_level = nodes[:, None] // frames == nodes[None] // frames
+    twins = nodes[:, None] % frames == nodes[None] % frames
+    return (same_level | twins) & ~torch.eye(frames * levels, dtype=torch.bool)
+
+
+def edge_weights(edges: Edges, joined: Bool[Tensor, "n n"]) -> Float[Tensor, "b n n"] | Float[Tensor, "n n"]:
+    """Mean of the kept attributes, cosines as (1 + cos)/2, zero where nodes are not joined, rows divided by their sum."""
+    kept = [(1 + part) / 2 for part in (edges.frame, edges.pixel) if part is not None]
+    if edges.time is not None:
+        kept.append(edges.time)
+    weight = torch.stack(torch.broadcast_tensors(*kept)).mean(dim=0) * joined
+    return weight / (weight.sum(dim=-1, keepdim=True) + 1e-6)
+
+
+class GraphSage(nn.Module):
+    """Layers of W1 x + W2 (weighted mean of the neighbours), leaky ReLU between them."""
+
+    def __init__(self, channels: int, inner: int, layers: int) -> None:
+        super().__init__()
+        widths = [channels, *[inner] * (layers - 1), channels]
+        self.own = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.others = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths, widths[1:], strict=False))
+        for layer in (*self.own, *self.others):
+            assert isinstance(layer, nn.Linear)
+            nn.init.kaiming_normal_(layer.weight, a=0.1)
+            with torch.no_grad():
+                layer.weight.mul_(0.7)  # two terms are added: together they keep the variance
+
+    def forward(self, nodes: Float[Tensor, "b n c"], weights: Tensor) -> Float[Tensor, "b n c"]:
+        for depth, (own, others) in enumerate(zip(self.own, self.others, strict=True)):
+            nodes = own(nodes) + others(weights @ nodes)
+            if depth < len(self.own) - 1:
+                nodes = F.leaky_relu(nodes, 0.1)
+        return nodes
+
+
+class Relate(nn.Module):
+    """ST-GR on all frames of a clip."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        inner: int,
+        layers: int,
+        modulation: float,
+        edge_frame: bool,
+        edge_pixel: bool,
+        edge_time: bool,
+    ) -> None:
+        super().__init__()
+        self.modulation = modulation
+        self.edge_frame = edge_frame
+        self.edge_pixel = edge_pixel
+        self.edge_time = edge_time
+        self.graph = GraphSage(channels, inner, layers)
+
+    def forward(
+        self, low: Float[Tensor, "bu c h w"] | None, high: Float[Tensor, "bu c gh gw"] | None, stamps: Sequence[float]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        maps = [x for x in (low, high) if x is not None]
+        batch = maps[0].shape[0] // len(stamps)
+        # small sums over many pixels: bfloat16 would lose them
+        with torch.autocast(maps[0].device.type, enabled=False):
+            nodes = torch.cat([_nodes(x, batch) for x in maps], dim=1)
+            edges = self.edges(nodes, maps, stamps)
+            weights = edge_weights(edges, adjacency(len(stamps), len(maps)).to(nodes.device))
+            factors = (1 + self.modulation * self.graph(nodes, weights)).split(len(stamps), dim=1)
+        out = [x * g.flatten(0, 1)[:, :, None, None].to(x.dtype) for x, g in zip(maps, factors, strict=True)]
+        by_level = iter(out)
+        return (None if low is None else next(by_level)), (None if high is None else next(by_level))
+
+    def edges(self, nodes: Float[Tensor, "b n c"], maps: Sequence[Tensor], stamps: Sequence[float]) -> Edges:
+        """Attributes between all pairs of nodes; those that are left out are None."""
+        frame = pixel = time = None
+        if self.edge_frame:
+            unit = F.normalize(nodes, dim=-1, eps=1e-6)
+            frame = unit @ unit.mT
+        if self.edge_pixel:
+            pixel = _pixel_similarity(maps, nodes.shape[0])
+        if self.edge_time:
+            at = torch.tensor(stamps, device=nodes.device).repeat(len(maps))
+            time = 1 - torch.sigmoid((at[:, None] - at[None]).abs())
+        return Edges(frame, pixel, time)
+
+
+def _nodes(x: Float[Tensor, "bu c h w"], batch: int) -> Float[Tensor, "b u c"]:
+    return x.mean(dim=(2, 3), dtype=torch.float32).unflatten(0, (batch, -1))
+
+
+def _pixel_similarity(maps: Sequence[Tensor], batch: int) -> Float[Tensor, "b n n"]:
+    """Mean over pixels of the cosine between all pairs of maps, as one product of unit vectors."""
+    grid = maps[0].shape[-2:]
+    rows = []
+    for x in maps:
+        small = x if x.shape[-2:] == grid else F.adaptive_avg_pool2d(x, grid)
+        unit = small.permute(0, 2, 3, 1)
+        norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True, dtype=torch.float32).clamp_min(1e-6)
+        rows.append((unit / norm.to(unit.dtype)).flatten(1).unflatten(0, (batch, -1)))
+    unit = torch.cat(rows, dim=1)
+    return (unit @ unit.mT).float() / (grid[0] * grid[1])
+
+
+class ConvLstm(nn.Module):
+    """Bidirectional deformable ConvLSTM over the frames of one branch (Table IV, ST-GR -> BDCL).
+
+    Going either way, hidden and cell state are aligned to the next frame by deformable convolutions with offsets from
+    (frame, state); both directions share their weights, their hidden states are fused by a 1x1 convolution.
+    """
+
+    def __init__(self, *, channels: int, kernel: int, groups: int, max_offset_px: float) -> None:
+        super().__init__()
+        self.groups = groups
+        self.max_offset_px = max_offset_px
+        taps = groups * kernel * kernel
+        self.split = 2 * taps
+        names = ("hidden", "cell")
+        self.motion = nn.ModuleDict({n: conv(2 * channels, channels) for n in names})
+        self.offsets = nn.ModuleDict({n: conv(channels, 3 * taps, gain=0.0) for n in names})
+        self.align = nn.ModuleDict({n: conv(channels, channels, kernel) for n in names})
+        self.gates = conv(2 * channels, 4 * channels)
+        self.fuse = conv(2 * channels, channels, 1, gain=0.5)
+
+    def forward(self, x: Float[Tensor, "bu c h w"], frames: int) -> Float[Tensor, "bu c h w"]:
+        clip = x.unflatten(0, (-1, frames))
+        ahead = self._walk(clip, list(range(frames)))
+        back = self._walk(clip, list(range(frames - 1, -1, -1)))[::-1]
+        both = torch.stack([torch.cat(pair, dim=1) for pair in zip(ahead, back, strict=True)], dim=1)
+        return x + self.fuse(both.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+
+    def _walk(self, clip: Float[Tensor, "b u c h w"], steps: list[int]) -> list[Tensor]:
+        hidden = cell = torch.zeros_like(clip[:, 0])
+        out = []
+        for index in steps:
+            frame = clip[:, index]
+            hidden = self._moved("hidden", frame, hidden)
+            cell = self._moved("cell", frame, cell)
+            keep, forget, show, new = self.gates(torch.cat([frame, hidden.to(frame.dtype)], dim=1)).chunk(4, dim=1)
+            cell = forget.sigmoid() * cell + keep.sigmoid() * new.tanh()
+            hidden = show.sigmoid() * cell.tanh()
+            out.append(hidden)
+        return out
+
+    def _moved(self, name: str, frame: Tensor, state: Tensor) -> Tensor:
+        joined = torch.cat([frame, state.to(frame.dtype)], dim=1).contiguous(memory_format=torch.channels_last)
+        raw = self.offsets[name](leaky(self.motion[name](joined))).float()
+        weights = self.align[name]
+        assert isinstance(weights, nn.Conv2d)
+        offset = bound_offsets(raw[:, : self.split], self.max_offset_px)
+        return deform_conv(state, offset, raw[:, self.split :], weights.weight, weights.bias, groups=self.groups)
