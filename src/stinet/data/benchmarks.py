@@ -1,0 +1,174 @@
+"""Clips to measure on, and the windows in which a clip is shown to a model.
+
+A clip is a folder of images, a video file, or frames in memory. The papers' protocol for x2 in time cuts a clip into windows of
+7 output frames, 6 apart; the model is given frames 0, 2, 4, 6 of a window and yields all 7. The frame that two windows share
+counts once, from the first window. What is left at the end of a clip is reached by a last window over the last 7 frames, of
+which only frames not yet seen count: every frame of a clip counts once. (Variant "160" drops these tails; it is named after the
+frames of Vid4 that are left.) Whether a frame was given or interpolated is a matter of its place in the window that counts it:
+in the last window of a clip, odd and even may change roles.
+
+A clip too short for a window is measured with the longest one that fits; a single frame is a window of its own.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from stinet.errors import ConfigError, InputError
+
+__all__ = ["VARIANTS", "Clip", "Window", "find_clips", "read_clip", "windows"]
+
+VARIANTS = ("all", "160")
+"""Every frame counts, or the tails that fill no window are dropped."""
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob"}
+    | {".webm", ".wmv", ".y4m"}
+)
+
+Frame = UInt8[np.ndarray, "sh sw 3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Frames under a name; nothing is read before `read` is called, and nothing is kept after."""
+
+    name: str
+    read: Callable[[], Iterable[Frame]]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Frames of a clip that a model yields in one call. `places` are counted from the window's first frame."""
+
+    start: int
+    """First frame of the window, in frames of the clip."""
+
+    size: int
+    """Output frames."""
+
+    step: int
+    """Every step-th output frame is given to the model, the first and the last among them."""
+
+    counted: tuple[int, ...]
+    """Places whose frames are measured."""
+
+    @property
+    def given(self) -> range:
+        """Places of the frames that the model is given."""
+        return range(0, self.size, self.step)
+
+    @property
+    def times(self) -> tuple[tuple[float, ...], ...]:
+        """Times of the frames to interpolate, one tuple per interval of given frames."""
+        return (tuple(place / self.step for place in range(1, self.step)),) * (len(self.given) - 1)
+
+
+def windows(frame_count: int, window: int = 7, step: int = 2, variant: str = "all") -> list[Window]:
+    """Cut `frame_count` frames into windows of `window` output frames, of which every `step`-th is given.
+
+    Raises:
+        ConfigError: a window that does not end on a given frame, or an unknown variant.
+
+    """
+    if variant not in VARIANTS:
+        raise ConfigError(f"window variant {variant!r} is unknown: choose from {', '.join(VARIANTS)}")
+    if step < 1 or window < 1 or (window - 1) % step:
+        raise ConfigError(f"a window of {window} frames with every {step}th given does not end on a given frame")
+    if frame_count < 1:
+        return []
+    size = min(window, (frame_count - 1) // step * step + 1)
+    starts = list(range(0, frame_count - size + 1, max(size - 1, 1)))
+    if variant == "all" and starts[-1] + size < frame_count:
+        starts.append(frame_count - size)
+    cut: list[Window] = []
+    seen = 0
+    for start in starts:
+        cut.append(Window(start, size, step, tuple(place for place in range(size) if start + place >= seen)))
+        seen = start + size
+    return cut
+
+
+def find_clips(path: Path) -> list[Clip]:
+    """Clips at `path`: a video file, a folder of images, or a folder whose subfolders and videos are clips.
+
+    Raises:
+        InputError: nothing there, or nothing that is a clip.
+
+    """
+    if path.is_file():
+        return [_clip(path)]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder")
+    if _images(path):
+        return [_clip(path)]
+    found = [_clip(entry) for entry in sorted(path.iterdir(), key=_natural) if _is_clip(entry)]
+    if not found:
+        raise InputError(f"{path}: neither images nor folders of images nor videos in it")
+    return found
+
+
+def read_clip(path: Path) -> Iterator[Frame]:
+    """Frames of a folder of images, in the natural order of their names, or of a video file.
+
+    Raises:
+        InputError: an image that cannot be read, or images of different sizes.
+
+    """
+    if path.is_dir():
+        yield from _read_images(_images(path))
+        return
+    from stinet.video.read import read_frames
+
+    for frame in read_frames(path):
+        yield frame.rgb
+
+
+def _clip(path: Path) -> Clip:
+    return Clip(path.resolve().name, lambda: read_clip(path))
+
+
+def _is_clip(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    return bool(_images(path)) if path.is_dir() else path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _images(folder: Path) -> list[Path]:
+    found = (entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.name[0] != ".")
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts 2.png before 10.png."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in parts]
+
+
+def _read_images(paths: Sequence[Path]) -> Iterator[Frame]:
+    size: tuple[int, int] | None = None
+    for path in paths:
+        image = _read_image(path)
+        size = size or image.shape[:2]
+        if image.shape[:2] != size:
+            raise InputError(
+                f"{path}: {image.shape[1]}x{image.shape[0]}, but the images before it are {size[1]}x{size[0]}"
+            )
+        yield image
+
+
+def _read_image(path: Path) -> Frame:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.mode[0] in "IF":
+                raise InputError(f"{path}: {image.mode} pixels are not measured; convert it to 8-bit RGB")
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read as an image ({error})") from error

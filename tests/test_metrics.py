@@ -1,0 +1,96 @@
+"""Y, PSNR and SSIM: against scikit-image, and by what must hold of any such measure."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.color import rgb2ycbcr
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+from stinet.errors import UsageError
+from stinet.metrics import luma, psnr, ssim
+
+
+def pair(height: int, width: int, noise: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 9, 9, generator=generator), (height, width), mode="bicubic"
+    )[0].clamp(0, 1)
+    return clean, (clean + noise * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
+
+
+def test_luma_is_scikit_images_luma_of_the_8_bit_frame() -> None:
+    frame, _ = pair(40, 52, 0.0)
+    levels = (frame * 255 + 0.5).floor().byte().permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(luma(frame).numpy(), rgb2ycbcr(levels)[..., 0], atol=1e-9)
+
+
+def test_luma_spans_16_to_235() -> None:
+    assert luma(torch.zeros(3, 1, 1)).item() == pytest.approx(16)
+    assert luma(torch.ones(3, 1, 1)).item() == pytest.approx(235)
+
+
+def test_luma_clamps_and_rounds_half_up_before_it_weighs_colours() -> None:
+    level = torch.tensor([-0.5, 0.4, 100.5, 254.4, 300.0], dtype=torch.float64) / 255
+    rounded = torch.tensor([0.0, 0, 101, 254, 255], dtype=torch.float64) / 255
+    torch.testing.assert_close(luma(level.expand(3, 1, 5)), luma(rounded.expand(3, 1, 5)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [(11, 11), (26, 27), (37, 64), (48, 101)])
+@pytest.mark.parametrize("noise", [0.01, 0.2])
+def test_psnr_and_ssim_equal_scikit_images(size: tuple[int, int], noise: float) -> None:
+    clean, noisy = (luma(frame) for frame in pair(*size, noise))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    _, full = structural_similarity(clean.numpy(), noisy.numpy(), full=True, **options)  # pyright: ignore[reportArgumentType]
+    assert ssim(clean, noisy).item() == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-12)
+    expected = peak_signal_noise_ratio(clean.numpy(), noisy.numpy(), data_range=255)
+    assert psnr(clean, noisy).item() == pytest.approx(expected, abs=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(11, 40), st.integers(11, 40), st.floats(0.01, 0.5), st.integers(0, 99))
+def test_ssim_is_symmetric_and_below_one_for_frames_that_differ(height: int, width: int, noise: float, seed: int) -> None:
+    clean, noisy = (luma(frame) for frame in pair(height, width, noise, seed))
+    assert ssim(clean, noisy).item() == pytest.approx(ssim(noisy, clean).item(), abs=1e-12)
+    assert -1 <= ssim(clean, noisy).item() < 1
+
+
+def test_identical_frames_have_infinite_psnr_and_ssim_one() -> None:
+    frame = luma(pair(20, 20, 0.0)[0])
+    assert psnr(frame, frame).item() == math.inf
+    assert ssim(frame, frame).item() == pytest.approx(1, abs=1e-12)
+
+
+def test_one_level_of_error_everywhere_is_48_db() -> None:
+    frame = torch.full((20, 20), 100.0, dtype=torch.float64)
+    assert psnr(frame, frame + 1).item() == pytest.approx(20 * math.log10(255))
+
+
+def test_a_batch_is_measured_frame_by_frame() -> None:
+    frames = [pair(24, 30, noise, seed) for seed, noise in enumerate((0.05, 0.1, 0.3))]
+    clean = luma(torch.stack([first for first, _ in frames]))
+    noisy = luma(torch.stack([second for _, second in frames]))
+    for measure in (psnr, ssim):
+        alone = torch.stack([measure(luma(first), luma(second)) for first, second in frames])
+        torch.testing.assert_close(measure(clean, noisy), alone)
+
+
+def test_frames_smaller_than_the_window_are_refused_with_their_size() -> None:
+    frame = torch.zeros(10, 30, dtype=torch.float64)
+    with pytest.raises(UsageError, match="30x10"):
+        ssim(frame, frame)
+
+
+def test_a_frame_of_720x576_takes_less_than_a_tenth_of_a_second() -> None:
+    clean, noisy = (luma(frame) for frame in pair(576, 720, 0.1))
+    seconds = []
+    for _ in range(5):
+        started = time.process_time()
+        ssim(clean, noisy)
+        seconds.append(time.process_time() - started)
+    assert min(seconds) < 0.1 * torch.get_num_threads()
