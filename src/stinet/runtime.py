@@ -1,0 +1,234 @@
+"""What this machine offers: device, half precision, threads, memory. The only reader of the environment.
+
+Nothing is assumed that can be measured in a moment: bfloat16 counts only when a small convolution is faster in it, and the
+number of threads is the fewest that are about as fast as any. torch is loaded inside the functions, never by importing this file:
+`prepare_threads` must run before torch is loaded, because OpenMP reads its waiting policy once.
+
+This file knows no model and no video.
+"""
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stinet.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "cores",
+    "device",
+    "has_bfloat16",
+    "memory_available_bytes",
+    "prepare_threads",
+    "probe_threads",
+    "use_fastest_threads",
+]
+
+_UNKNOWN_MEMORY_BYTES = 2 << 30
+"""Assumed where the system does not say what is free."""
+
+_NO_LIMIT_BYTES = 1 << 60
+"""Version 1 control groups write a huge number for "no limit"."""
+
+_WORTH = 0.9
+"""More threads must bring the time down to this share, or the fewer stay."""
+
+
+def device(name: str = "auto") -> "torch.device":
+    """The device of that name: auto (the best there is), cpu, cuda, cuda:1, mps.
+
+    Raises:
+        DeviceError: an unknown name, or a device that this machine or this torch does not have.
+
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
+        raise DeviceError(f"device {name!r} is unknown: choose auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            raise DeviceError(f"device {name!r} is not there: torch {torch.__version__} sees {count} CUDA devices; use cpu")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps' is not there: it needs an Apple GPU and a torch built for it; use cpu")
+    return torch.device(name)
+
+
+@functools.cache
+def has_bfloat16(kind: str = "cpu") -> bool:
+    """Whether bfloat16 is worth using on this kind of device; on a CPU its flags are confirmed by a timing of about 50 ms."""
+    import torch
+
+    if kind == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return kind == "cpu" and bool({"avx512_bf16", "amx_bf16"} & _cpu_flags()) and _bfloat16_is_faster()
+
+
+def prepare_threads() -> bool:
+    """Let waiting threads sleep instead of spin: call it before torch is loaded. False: too late, nothing was changed.
+
+    Spinning threads are several times slower than sleeping ones as soon as another program wants a core. What the user has
+    set stays.
+    """
+    if "torch" in sys.modules:
+        return False
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    return True
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def probe_threads(task: Callable[[], object] | None = None) -> int:
+    """The number of threads with which `task` (default: a few small convolutions) is fastest; fewer win a near tie.
+
+    Leaves torch's setting as it was. The default task is timed once in a process.
+    """
+    return _probed() if task is None else _fastest(task)
+
+
+def use_fastest_threads() -> int:
+    """Set torch to the probed number of threads, unless OMP_NUM_THREADS says how many; gives the number in use."""
+    import torch
+
+    if not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(probe_threads())
+    return torch.get_num_threads()
+
+
+def memory_available_bytes(kind: str = "cpu") -> int:
+    """Memory that can still be taken: the least of what the system and the control group leave; on cuda, what the GPU has free."""
+    if kind == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    known = [left for left in (_system_bytes(), *_group_bytes()) if left is not None]
+    return max(min(known), 0) if known else _UNKNOWN_MEMORY_BYTES
+
+
+def _cpu_flags() -> set[str]:
+    import torch
+
+    if hasattr(torch.cpu, "get_capabilities"):
+        return {name for name, is_there in torch.cpu.get_capabilities().items() if is_there is True}
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith("flags"):
+            return set(line.split())
+    return set()
+
+
+def _bfloat16_is_faster() -> bool:
+    import torch
+
+    def seconds(dtype: torch.dtype) -> float:
+        image = torch.zeros(1, 32, 128, 128, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        conv = torch.nn.Conv2d(32, 32, 3, padding=1, dtype=dtype).to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            conv(image)
+            return min(_seconds(lambda: conv(image)) for _ in range(5))
+
+    return seconds(torch.bfloat16) < _WORTH * seconds(torch.float32)
+
+
+@functools.cache
+def _probed() -> int:
+    import torch
+
+    image = torch.zeros(1, 32, 160, 160).contiguous(memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(32, 32, 3, padding=1).to(memory_format=torch.channels_last)
+
+    def task() -> None:
+        with torch.inference_mode():
+            torch.relu(conv(torch.relu(conv(image))))
+
+    return _fastest(task)
+
+
+def _fastest(task: Callable[[], object]) -> int:
+    import torch
+
+    before = torch.get_num_threads()
+    best, best_s = 1, float("inf")
+    try:
+        for count in _candidates(cores()):
+            torch.set_num_threads(count)
+            task()  # threads start and memory is laid out outside the timing
+            spent = min(_seconds(task) for _ in range(4))
+            if spent < _WORTH * best_s:
+                best, best_s = count, spent
+    finally:
+        torch.set_num_threads(before)
+    return best
+
+
+def _candidates(limit: int) -> list[int]:
+    """1, 2, 4, ... and the limit itself."""
+    return sorted({min(1 << power, limit) for power in range(limit.bit_length() + 1)})
+
+
+def _seconds(task: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
+
+
+def _system_bytes() -> int | None:
+    for line in _lines(Path("/proc/meminfo")):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _group_bytes() -> list[int]:
+    """What each control group around this process (versions 2 and 1) leaves; empty without limits."""
+    roots = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")]
+    for line in _lines(Path("/proc/self/cgroup")):
+        _, controllers, inside = [*line.split(":", 2), "", ""][:3]
+        if controllers in ("", "memory"):
+            base = roots[controllers == "memory"]
+            roots += [base / part for part in (Path(inside.lstrip("/")), *Path(inside.lstrip("/")).parents)]
+    return [left for root in dict.fromkeys(roots) if (left := _left_in(root)) is not None]
+
+
+def _left_in(group: Path) -> int | None:
+    names = ("memory.max", "memory.current", "inactive_file"), (
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    )
+    for limit_name, used_name, cache_name in names:
+        limit, used = _number(group / limit_name), _number(group / used_name)
+        if limit is None or used is None or limit >= _NO_LIMIT_BYTES:
+            continue
+        cache = [int(line.split()[1]) for line in _lines(group / "memory.stat") if line.startswith(f"{cache_name} ")]
+        return limit - used + sum(cache)
+    return None
+
+
+def _number(path: Path) -> int | None:
+    first = next(iter(_lines(path)), "")
+    return int(first) if first.isdigit() else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
