@@ -54,7 +54,9 @@ def test_psnr_and_ssim_equal_scikit_images(size: tuple[int, int], noise: float) 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(11, 40), st.integers(11, 40), st.floats(0.01, 0.5), st.integers(0, 99))
-def test_ssim_is_symmetric_and_below_one_for_frames_that_differ(height: int, width: int, noise: float, seed: int) -> None:
+def test_ssim_is_symmetric_and_below_one_for_frames_that_differ(
+    height: int, width: int, noise: float, seed: int
+) -> None:
     clean, noisy = (luma(frame) for frame in pair(height, width, noise, seed))
     assert ssim(clean, noisy).item() == pytest.approx(ssim(noisy, clean).item(), abs=1e-12)
     assert -1 <= ssim(clean, noisy).item() < 1

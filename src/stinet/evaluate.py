@@ -1,9 +1,10 @@
 """The papers' protocol: sharp clips -> low resolution -> a clip function, window by window -> PSNR and SSIM on Y.
 
-Low resolution is the clip cropped to a multiple of the scale, shrunk by `ops.resample` in float64 and rounded to 8 bit once.
-What a model yields is clamped and rounded to 8 bit before it is measured. A clip's score is the mean over its counted frames,
-the score of a benchmark the mean over its clips; given and interpolated frames are reported apart, too. Identical frames count
-as 100 dB and their number is reported. Seconds are the model's alone: prepare, context and run, every window from nothing.
+Low resolution is the clip cropped to a multiple of the scale, shrunk by `ops.resample` in float64 and rounded
+to 8 bit once. What a model yields is clamped and rounded to 8 bit before it is measured. A clip's score is the
+mean over its counted frames, the score of a benchmark the mean over its clips; given and interpolated frames
+are reported apart, too. Identical frames count as 100 dB and their number is reported. Seconds are the model's
+alone: prepare, context and run, every window from nothing.
 
 Windows: `data.benchmarks`. One clip is in memory at a time. Knows no model by name: it gets clip functions.
 """
@@ -114,7 +115,7 @@ class Report:
 def benchmark(
     clips: Iterable[Clip],
     functions: Mapping[str, ClipFunction],
-    protocol: Protocol = Protocol(),  # noqa: B008 - frozen
+    protocol: Protocol = Protocol(),
     progress: Callable[[str, str, float], None] | None = None,
 ) -> Report:
     """Measure every clip function on every clip. `progress` hears of (clip, model, share of this clip done).
@@ -165,9 +166,7 @@ class _Sources:
         return self._low[index]
 
 
-def _measure(
-    function: ClipFunction, sources: _Sources, window: Window, report: ModelReport
-) -> Iterator[FrameScore]:
+def _measure(function: ClipFunction, sources: _Sources, window: Window, report: ModelReport) -> Iterator[FrameScore]:
     low = [sources.low(window.start + place) for place in window.given]
     output, seconds = _run(function, low, window.times)
     report.seconds += seconds

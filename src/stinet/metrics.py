@@ -4,8 +4,9 @@ r"""PSNR and SSIM on the Y channel, as papers on video super-resolution measure 
     PSNR = 10 log10(255^2 / mean((Y_a - Y_b)^2))
     SSIM = mean over x of (2 m_a m_b + C1)(2 s_ab + C2) / ((m_a^2 + m_b^2 + C1)(s_a^2 + s_b^2 + C2))
 
-Means m and (co)variances s are weighted by a Gaussian of 11x11 pixels, sigma 1.5, and taken only where that window lies inside
-the frame; C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2 (Wang et al. 2004, single scale). No border is cropped. All in float64.
+Means m and (co)variances s are weighted by a Gaussian of 11x11 pixels, sigma 1.5, and taken only where that
+window lies inside the frame; C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2 (Wang et al. 2004, single scale). No
+border is cropped. All in float64.
 
 Knows neither files nor models: tensors in, one number per frame out.
 """

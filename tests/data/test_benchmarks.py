@@ -62,7 +62,9 @@ def test_vid4_counts_171_frames_and_160_without_tails() -> None:
     assert sum(len(window.counted) for count in VID4.values() for window in windows(count, variant="160")) == 160
 
 
-@pytest.mark.parametrize(("frame_count", "sizes"), [(1, [1]), (2, [1, 1]), (3, [3]), (4, [3, 3]), (6, [5, 5]), (7, [7])])
+@pytest.mark.parametrize(
+    ("frame_count", "sizes"), [(1, [1]), (2, [1, 1]), (3, [3]), (4, [3, 3]), (6, [5, 5]), (7, [7])]
+)
 def test_short_clips_take_the_longest_window_that_fits(frame_count: int, sizes: list[int]) -> None:
     assert [window.size for window in windows(frame_count)] == sizes
 

@@ -1,11 +1,12 @@
 """Clips to measure on, and the windows in which a clip is shown to a model.
 
-A clip is a folder of images, a video file, or frames in memory. The papers' protocol for x2 in time cuts a clip into windows of
-7 output frames, 6 apart; the model is given frames 0, 2, 4, 6 of a window and yields all 7. The frame that two windows share
-counts once, from the first window. What is left at the end of a clip is reached by a last window over the last 7 frames, of
-which only frames not yet seen count: every frame of a clip counts once. (Variant "160" drops these tails; it is named after the
-frames of Vid4 that are left.) Whether a frame was given or interpolated is a matter of its place in the window that counts it:
-in the last window of a clip, odd and even may change roles.
+A clip is a folder of images, a video file, or frames in memory. The papers' protocol for x2 in time cuts a clip
+into windows of 7 output frames, 6 apart; the model is given frames 0, 2, 4, 6 of a window and yields all 7. The
+frame that two windows share counts once, from the first window. What is left at the end of a clip is reached by
+a last window over the last 7 frames, of which only frames not yet seen count: every frame of a clip counts
+once. (Variant "160" drops these tails; it is named after the frames of Vid4 that are left.) Whether a frame was
+given or interpolated is a matter of its place in the window that counts it: in the last window of a clip, odd
+and even may change roles.
 
 A clip too short for a window is measured with the longest one that fits; a single frame is a window of its own.
 """
