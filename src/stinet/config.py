@@ -283,6 +283,7 @@ class TrainConfig:
     save_every: Annotated[int, "steps between saved states"] = 200
     validate_every: Annotated[int, "steps between validations"] = 1_000
     threads: Annotated[int, "CPU threads; 0 chooses"] = 0
+    cache: Annotated[str, "folder for decoded data"] = "cache"
 
     def __post_init__(self) -> None:
         """Refuse a run that cannot go."""

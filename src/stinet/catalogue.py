@@ -1,0 +1,140 @@
+"""From the name of a model, or a weights file, to a clip function: the one place that knows what there is.
+
+Names are the presets of `config.PRESETS`, whose weights are inside the package, and the peers of `peers.classic`. Anything
+that ends in .safetensors is a file.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from stinet import runtime
+from stinet.checkpoint import load_model, read_header
+from stinet.config import PRESETS, ClipFunction, ModelConfig
+from stinet.errors import ModelError
+from stinet.model.clip import NetworkClip
+from stinet.model.interpolate import Flows
+from stinet.model.stinet import STINet
+from stinet.model.timeline import Timeline
+from stinet.peers.classic import PEERS
+
+__all__ = ["ModelEntry", "clip_function", "macs_per_pixel", "models", "network", "weights_file"]
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """One row of `stinet models`."""
+
+    name: str
+    parameters: int
+    macs_per_pixel: float
+    """Multiply-adds per output pixel and output frame, 4 source frames to 7."""
+    note: str
+    weights: str
+    quality: str
+
+
+def clip_function(name: str, *, device: str = "auto", scale: int = 4) -> ClipFunction:
+    """The clip function of a preset, a weights file or a peer.
+
+    Raises:
+        ModelError: an unknown name, a preset without weights, or another scale than asked for.
+        CheckpointError: a file that is no model.
+        DeviceError: the device is not there.
+
+    """
+    if name in PEERS:
+        return PEERS[name](scale)
+    net = network(name)
+    if net.config.scale != scale:
+        raise ModelError(f"{name} enlarges by {net.config.scale}, not by {scale}")
+    place = runtime.device(device)
+    fast = runtime.has_bfloat16() if place.type == "cpu" else place.type == "cuda" and torch.cuda.is_bf16_supported()
+    return NetworkClip(net, place, torch.bfloat16 if fast else torch.float32)
+
+
+def network(name: str) -> STINet:
+    """The trained network of a preset or a weights file, on the CPU, in evaluation mode.
+
+    Raises:
+        ModelError: an unknown name, or a preset without weights.
+        CheckpointError: a file that is no model.
+
+    """
+    return load_model(weights_file(name))
+
+
+def weights_file(name: str) -> Path:
+    """Where the weights of a preset or a file are.
+
+    Raises:
+        ModelError: an unknown name, or a preset without weights.
+
+    """
+    if name.endswith(".safetensors"):
+        return Path(name)
+    if name not in PRESETS:
+        raise ModelError(f"unknown model {name!r}: choose from {', '.join((*PRESETS, *PEERS))}, or a .safetensors file")
+    file = WEIGHTS / f"{name}.safetensors"
+    if not file.exists():
+        shipped = ", ".join(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
+        raise ModelError(f"{name} has no trained weights yet; shipped are: {shipped or 'none'}")
+    return file
+
+
+def models() -> list[ModelEntry]:
+    """Every preset with its size, cost and quality; the paper's with H aligned at either resolution."""
+    rows = []
+    for name, config in PRESETS.items():
+        file = WEIGHTS / f"{name}.safetensors"
+        about = read_header(file).get("about", {}) if file.exists() else {}
+        weights = f"{file.stat().st_size / 1e6:.1f} MB" if file.exists() else "untrained"
+        note = "" if config.high == "folded" else f"H aligned at {_grid(config)}"
+        rows.append(_entry(name, config, note, weights, _quality(about)))
+        if config.high == "native":
+            other = _with_alignment(config, "native" if config.align_at == "low" else "low")
+            rows.append(_entry(name, other, f"H aligned at {_grid(other)}", "untrained", ""))
+    return rows
+
+
+def macs_per_pixel(config: ModelConfig, size: int = 16) -> float:
+    """Multiply-adds per output pixel of one output frame, counted on a clip of 4 source frames that gives 7."""
+    net = STINet(config).eval()
+    frames = torch.rand(1, 4, 3, size, size)
+    line = Timeline.of(4)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        net.restore(frames, net.features(frames[0]), _still(frames), line)
+    return counter.get_total_flops() / 2 / (len(line.order) * (size * config.scale) ** 2)
+
+
+def _entry(name: str, config: ModelConfig, note: str, weights: str, quality: str) -> ModelEntry:
+    parameters = sum(parameter.numel() for parameter in STINet(config).parameters())
+    return ModelEntry(
+        name=name, parameters=parameters, macs_per_pixel=macs_per_pixel(config), note=note, weights=weights, quality=quality
+    )
+
+
+def _still(frames: Tensor) -> Flows:
+    none = frames.new_zeros(1, frames.shape[1] - 1, 2, *frames.shape[-2:])
+    return Flows(none, none)
+
+
+def _grid(config: ModelConfig) -> str:
+    return "low resolution" if config.align_at == "low" else "native resolution"
+
+
+def _with_alignment(config: ModelConfig, at: str) -> ModelConfig:
+    from dataclasses import replace
+
+    return replace(config, align_at=at)  # pyright: ignore[reportArgumentType]
+
+
+def _quality(about: dict[str, Any]) -> str:
+    vid4 = about.get("vid4")
+    return f"Vid4 {vid4['psnr_db']:.2f} dB / {vid4['ssim']:.4f}" if vid4 else ""

@@ -1,0 +1,114 @@
+"""The network as a clip function: what is done once a frame, once a clip, and once a tile.
+
+`prepare` keeps a frame's features (when they live on the LR grid; HR-grid features of a whole frame would fill the memory and
+are made tile by tile instead) and its Farneback expansion; `context` turns neighbouring expansions into flows of whole frames,
+each pair once however many windows it is in; `run` does the rest for one tile. ST-GR then pools over the tile.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stinet.config import Tile
+from stinet.model.interpolate import Flows
+from stinet.model.stinet import Features, STINet
+from stinet.model.timeline import Timeline
+from stinet.ops.farneback import expand, flow_between
+
+__all__ = ["FrameState", "NetworkClip"]
+
+
+@dataclass(slots=True, eq=False)
+class FrameState:
+    """What is known of one source frame."""
+
+    frame: Float[Tensor, "1 3 h w"]
+    features: Features | None
+    expansion: Any
+    following: "tuple[FrameState, Tensor, Tensor] | None" = field(default=None, repr=False)
+    """The frame after it, with the flows there and back; freed with the state."""
+
+
+class NetworkClip:
+    """A trained network that fulfils `config.ClipFunction`."""
+
+    def __init__(self, net: STINet, device: torch.device, dtype: torch.dtype) -> None:
+        """`dtype` float32 computes as is, bfloat16 or float16 under autocast."""
+        self.net = net.to(device).eval()
+        self.device = device
+        self.dtype = dtype
+        self.scale: int = net.config.scale
+        self.reach: int = net.reach
+        # measured peaks: features of all phases, at the network's width, per source pixel and output frame
+        grid = net.config.scale**2 if net.config.high == "native" else 1
+        self.bytes_per_pixel: int = 4 * net.config.channels * 30 * grid
+        self._keeps_features = net.config.high == "folded"
+
+    @torch.inference_mode()
+    def prepare(self, frame: Float[Tensor, "3 h w"]) -> FrameState:
+        """Features and polynomial expansion of one source frame in [0, 1]."""
+        image = frame.to(self.device, torch.float32).unsqueeze(0)
+        with self._precision():
+            features = self.net.features(image) if self._keeps_features else None
+        return FrameState(image, features, None if self.net.config.flow == "none" else expand(image))
+
+    @torch.inference_mode()
+    def context(self, states: Sequence[FrameState], times: Sequence[Sequence[float]]) -> Flows | None:  # noqa: ARG002
+        """Flows between neighbouring whole frames, both ways."""
+        if self.net.config.flow == "none":
+            return None
+        if len(states) == 1:
+            none = states[0].frame.new_zeros(1, 0, 2, *states[0].frame.shape[-2:])
+            return Flows(none, none)
+        pairs = [self._flows(first, second) for first, second in zip(states, states[1:], strict=False)]
+        return Flows(*(torch.stack(side, dim=1) for side in zip(*pairs, strict=True)))
+
+    @torch.inference_mode()
+    def run(
+        self,
+        states: Sequence[FrameState],
+        times: Sequence[Sequence[float]],
+        nodes: Flows | None,
+        tile: Tile | None = None,
+    ) -> Float[Tensor, "u 3 sh sw"]:
+        """The clip's frames in order of time, whole or one tile of them, in [0, 1]."""
+        area = (slice(None), slice(None)) if tile is None else _area(tile)
+        frames = torch.cat([state.frame[..., area[0], area[1]] for state in states])
+        flows = None if nodes is None else Flows(*(flow[..., area[0], area[1]] for flow in nodes))
+        line = Timeline.of(len(states), [tuple(row) for row in times] if len(states) > 1 else ())
+        with self._precision():
+            features = self._features(states, frames, area)
+            final = self.net.restore(frames.unsqueeze(0), features, flows, line)
+        return final[0].float().clamp_(0, 1)
+
+    def _features(self, states: Sequence[FrameState], frames: Tensor, area: tuple[slice, slice]) -> Features:
+        kept = [state.features for state in states if state.features is not None]
+        if not kept:
+            return self.net.features(frames)
+        return Features(
+            *(
+                None if parts[0] is None else _packed(torch.cat([part[..., area[0], area[1]] for part in parts]))
+                for parts in zip(*kept, strict=True)
+            )
+        )
+
+    def _flows(self, first: FrameState, second: FrameState) -> tuple[Tensor, Tensor]:
+        if first.following is None or first.following[0] is not second:
+            ahead = flow_between(first.expansion, second.expansion)
+            first.following = (second, ahead, flow_between(second.expansion, first.expansion))
+        return first.following[1], first.following[2]
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def _area(tile: Tile) -> tuple[slice, slice]:
+    return slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+
+
+def _packed(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
