@@ -163,7 +163,7 @@ def validate(net: STINet, runs: Runs, *, bfloat16: bool, frames: int = 4) -> dic
     net.eval()
     for index in range(runs.low.shape[0]):
         batch = _tensors([runs.clip(index, 0, frames)])
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             made = net(batch.low[:, ::2], (0.5,), batch.flows).final[0]
         for place, (frame, truth) in enumerate(zip(made, batch.high[0], strict=True)):
             (between if place % 2 else given).append(min(float(psnr(luma(frame), luma(truth))), 100.0))

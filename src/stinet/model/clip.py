@@ -48,7 +48,7 @@ class NetworkClip:
         self.bytes_per_pixel: int = 4 * net.config.channels * 30 * grid
         self._keeps_features = net.config.high == "folded"
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def prepare(self, frame: Float[Tensor, "3 h w"]) -> FrameState:
         """Features and polynomial expansion of one source frame in [0, 1]."""
         image = frame.to(self.device, torch.float32).unsqueeze(0)
@@ -56,7 +56,7 @@ class NetworkClip:
             features = self.net.features(image) if self._keeps_features else None
         return FrameState(image, features, None if self.net.config.flow == "none" else expand(image))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def context(self, states: Sequence[FrameState], times: Sequence[Sequence[float]]) -> Flows | None:  # noqa: ARG002
         """Flows between neighbouring whole frames, both ways."""
         if self.net.config.flow == "none":
@@ -67,7 +67,7 @@ class NetworkClip:
         pairs = [self._flows(first, second) for first, second in zip(states, states[1:], strict=False)]
         return Flows(*(torch.stack(side, dim=1) for side in zip(*pairs, strict=True)))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(
         self,
         states: Sequence[FrameState],
