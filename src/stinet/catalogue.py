@@ -1,7 +1,7 @@
 """From the name of a model, or a weights file, to a clip function: the one place that knows what there is.
 
-Names are the presets of `config.PRESETS`, whose weights are inside the package, and the peers of `peers.classic`. Anything
-that ends in .safetensors is a file.
+Names are the presets of `config.PRESETS`, whose weights are inside the package, and the peers of `peers.classic`.
+Anything that ends in .safetensors is a file.
 """
 
 from dataclasses import dataclass
@@ -116,7 +116,12 @@ def macs_per_pixel(config: ModelConfig, size: int = 16) -> float:
 def _entry(name: str, config: ModelConfig, note: str, weights: str, quality: str) -> ModelEntry:
     parameters = sum(parameter.numel() for parameter in STINet(config).parameters())
     return ModelEntry(
-        name=name, parameters=parameters, macs_per_pixel=macs_per_pixel(config), note=note, weights=weights, quality=quality
+        name=name,
+        parameters=parameters,
+        macs_per_pixel=macs_per_pixel(config),
+        note=note,
+        weights=weights,
+        quality=quality,
     )
 
 

@@ -1,7 +1,7 @@
 """One .safetensors file is a model: weights, and in its header the `ModelConfig` and where it comes from.
 
-The state of a training run is a second file of the same format: weights, averaged weights, Adam's moments and the step. No
-pickle is ever read. A file appears whole or not at all.
+The state of a training run is a second file of the same format: weights, averaged weights, Adam's moments and the
+step. No pickle is ever read. A file appears whole or not at all.
 """
 
 import json
@@ -79,7 +79,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = json.loads((file.metadata() or {}).get("stinet", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: no safetensors file, or damaged ({error}); pickled .pth files are not read") from error
+        raise CheckpointError(
+            f"{path}: no safetensors file, or damaged ({error}); pickled .pth files are not read"
+        ) from error
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -95,4 +97,6 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def as_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Half-size copies for the long shelf: bfloat16 keeps float32's range, which squared gradients need."""
-    return {name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    return {
+        name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }

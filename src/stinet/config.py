@@ -1,8 +1,8 @@
 """Every setting of the package as a frozen dataclass, and the protocol that every clip model fulfils.
 
 What a model *is* (`ModelConfig`, stored inside a checkpoint) never mixes with how a run is *fed* (`TrainConfig`,
-`TileConfig`, `UpscaleConfig`, `EncodeConfig`). One declaration holds a setting's type, help and default; a contradiction is
-refused in `__post_init__` with the numbers in the message.
+`TileConfig`, `UpscaleConfig`, `EncodeConfig`). One declaration holds a setting's type, help and default; a
+contradiction is refused in `__post_init__` with the numbers in the message.
 
 This file knows no tensor operation and no file format but YAML.
 """
@@ -62,7 +62,8 @@ class ClipFunction(Protocol):
     """What upscales a clip: our network, its compiled engines and every peer look like this.
 
     For a clip of t source frames and k_i times in interval i, `run` gives u = t + sum(k_i) frames in order: frame 0,
-    interval 0's in-between frames, frame 1, ... Tensors are float32 on the CPU or on the function's own device, RGB in [0, 1].
+    interval 0's in-between frames, frame 1, ... Tensors are float32 on the CPU or on the function's own device, RGB
+    in [0, 1].
     """
 
     scale: int
@@ -76,7 +77,7 @@ class ClipFunction(Protocol):
         ...
 
     def context(self, states: Sequence[Any], times: Sequence[Sequence[float]]) -> Any:
-        """What needs whole frames (flows, pooled features) of a clip: `times[i]` belongs to interval i; opaque nodes."""
+        """What needs whole frames of a clip (flows, pooled features), opaque; `times[i]` belongs to interval i."""
         ...
 
     def run(self, states: Sequence[Any], times: Sequence[Sequence[float]], nodes: Any, tile: Tile | None = None) -> Any:
@@ -88,7 +89,9 @@ class ClipFunction(Protocol):
 class TileConfig:
     """How a frame is cut so that one tile fits in memory. Never changes what a model is."""
 
-    size_px: Annotated[int, "side of a square tile in source pixels, halo included; 0 chooses from the memory at hand"] = 0
+    size_px: Annotated[
+        int, "side of a square tile in source pixels, halo included; 0 chooses from the memory at hand"
+    ] = 0
     halo_px: Annotated[int, "context on each side that is computed, then faded out, in source pixels"] = 16
 
     def __post_init__(self) -> None:
@@ -130,7 +133,7 @@ class UpscaleConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """What a network is: stored inside its checkpoint. The defaults are the paper's network; every ablation is a value."""
+    """What a network is, stored in its checkpoint. The defaults are the paper's network; every ablation is a value."""
 
     channels: Annotated[int, "feature channels of either branch"] = 64
     scale: Annotated[Literal[2, 4], "output pixels per source pixel and side"] = 4
@@ -162,18 +165,20 @@ class ModelConfig:
     branch_shared: Annotated[bool, "ST-LR weights shared between L and H (as released)"] = True
     deform_kernel: Annotated[int, "side of the deformable kernel"] = 3
     deform_groups: Annotated[int, "offset groups of the deformable kernel"] = 8
-    offsets_from: Annotated[
-        Literal["both", "low", "high"], "Table IV: w/o s^H is low, w/o s^L is high"
-    ] = "both"
+    offsets_from: Annotated[Literal["both", "low", "high"], "Table IV: w/o s^H is low, w/o s^L is high"] = "both"
     offset_channels: Annotated[int, "channels of the motion offsets s^L and s^H"] = 64
     offset_interaction: Annotated[bool, "Table IV: ST-LR w/o Inet is false"] = True
     align_at: Annotated[Literal["native", "low"], "grid on which H is aligned"] = "low"
     flow_guided: Annotated[bool, "beyond the paper: offsets start at the adapted flow to the neighbour"] = False
     max_offset_px: Annotated[float, "bound of a learned offset, in pixels of the grid it is used on"] = 16.0
-    fusion: Annotated[Literal["pointwise", "residual"], "four 1x1 convolutions, or 3x3 and residual blocks"] = "pointwise"
+    fusion: Annotated[Literal["pointwise", "residual"], "four 1x1 convolutions, or 3x3 and residual blocks"] = (
+        "pointwise"
+    )
     fusion_blocks: Annotated[int, "residual blocks of the residual fusion"] = 2
     # phase 3: ST-GR
-    relate: Annotated[Literal["graph", "lstm", "none"], "ST-GR; ST-GR -> BDCL (Table IV); without ST-GR (Table I)"] = "graph"
+    relate: Annotated[Literal["graph", "lstm", "none"], "ST-GR; ST-GR -> BDCL (Table IV); without ST-GR (Table I)"] = (
+        "graph"
+    )
     edge_frame: Annotated[bool, "Table IV: ST-GR w/o E^F is false"] = True
     edge_pixel: Annotated[bool, "Table IV: ST-GR w/o E^P is false"] = True
     edge_time: Annotated[bool, "Table IV: ST-GR w/o E^T is false"] = True
@@ -182,7 +187,8 @@ class ModelConfig:
     modulation: Annotated[float, "scale of f * g in f + modulation * f * g"] = 0.1
     # phase 4: reconstruction
     upsampler: Annotated[
-        Literal["shuffle", "direct"], "V^L by PixelShuffle layers and a 1x1 convolution, or by one 3x3 to all its pixels"
+        Literal["shuffle", "direct"],
+        "V^L by PixelShuffle layers and a 1x1 convolution, or by one 3x3 to all its pixels",
     ] = "shuffle"
     residual_base: Annotated[bool, "beyond the paper: predict what is missing from a bicubic estimate"] = False
 
@@ -272,7 +278,9 @@ class TrainConfig:
     frames: Annotated[int, "source frames of a clip (2 * frames - 1 come out)"] = 4
     rate: Annotated[float, "peak learning rate of Adam"] = 1e-3
     warmup_steps: Annotated[int, "steps of linear warm-up"] = 100
-    schedule: Annotated[Literal["cosine", "late"], "decay over the whole run, or constant with a decay at the end"] = "cosine"
+    schedule: Annotated[Literal["cosine", "late"], "decay over the whole run, or constant with a decay at the end"] = (
+        "cosine"
+    )
     decay_steps: Annotated[int, "late: steps of the final cosine decay"] = 2_000
     clip_norm: Annotated[float, "gradients longer than this are shortened"] = 1.0
     ema_decay: Annotated[float, "decay of the averaged weights per step"] = 0.999

@@ -2,10 +2,10 @@ r"""What training minimises, term by term.
 
     l = l_rec(V) + a l'_rec(V_1) + b l'_rec(F_1)
 
-V is the output, V_1 and F_1 are what phase 1's heads make of H and L (paper, Eq. 4 and section III-B), each against its own
-target: V^gt, V^gt, and F^gt, the LR of every frame, in-between ones too. A term is a *mean* over pixels, channels and frames,
-where the paper writes sums: a weight then means the same for every crop and batch. The distance is the paper's squared
-error or Charbonnier's, sqrt(d^2 + eps^2) with eps = 1e-3 on a range of [0, 1].
+V is the output, V_1 and F_1 are what phase 1's heads make of H and L (paper, Eq. 4 and section III-B), each against
+its own target: V^gt, V^gt, and F^gt, the LR of every frame, in-between ones too. A term is a *mean* over pixels,
+channels and frames, where the paper writes sums: a weight then means the same for every crop and batch. The distance
+is the paper's squared error or Charbonnier's, sqrt(d^2 + eps^2) with eps = 1e-3 on a range of [0, 1].
 """
 
 import torch

@@ -1,10 +1,11 @@
 """Train a network: `fit` is the whole run, `step` one update.
 
-A run is a folder: `state.safetensors` (all that is needed to go on), `log.jsonl` (one line a step that is logged, one a
-validation), `curve.png`, `latest.safetensors` and `best.safetensors` (averaged weights, ready for `--model`).
+A run is a folder: `state.safetensors` (all that is needed to go on), `log.jsonl` (one line a step that is logged, one
+a validation), `curve.png`, `latest.safetensors` and `best.safetensors` (averaged weights, ready for `--model`).
 
-Which crops a step sees depends on the seed and the step's number alone, so a run that is stopped and started again goes on
-without a jump. The clock, the file system and the signals live here; the network, the losses and the data know none of them.
+Which crops a step sees depends on the seed and the step's number alone, so a run that is stopped and started again
+goes on without a jump. The clock, the file system and the signals live here; the network, the losses and the data
+know none of them.
 """
 
 import json
@@ -36,7 +37,18 @@ from stinet.model.stinet import STINet
 
 __all__ = ["Batch", "Run", "fit", "learning_rate", "step", "validate"]
 
-MAY_CHANGE = {"steps", "schedule", "decay_steps", "out", "data", "log_every", "save_every", "validate_every", "threads", "cache"}
+MAY_CHANGE = {
+    "steps",
+    "schedule",
+    "decay_steps",
+    "out",
+    "data",
+    "log_every",
+    "save_every",
+    "validate_every",
+    "threads",
+    "cache",
+}
 """Settings that may differ when a run is resumed; the others define it."""
 
 
@@ -144,7 +156,11 @@ def step(run: Run, batch: Batch) -> dict[str, float]:
     with torch.no_grad():
         for name, tensor in run.net.state_dict().items():
             run.average[name].lerp_(tensor, 1 - decay)
-    return {"loss": float(loss.detach()), "gradient": float(norm), **{name: float(term) for name, term in terms.items()}}
+    return {
+        "loss": float(loss.detach()),
+        "gradient": float(norm),
+        **{name: float(term) for name, term in terms.items()},
+    }
 
 
 def learning_rate(config: TrainConfig, done: int) -> float:
@@ -174,7 +190,9 @@ def validate(net: STINet, runs: Runs, *, bfloat16: bool, frames: int = 4) -> dic
     }
 
 
-def _measure(run: Run, corpus: Corpus, out: Path, log: Callable[[dict[str, Any]], None], tell: Callable[[str], None]) -> None:
+def _measure(
+    run: Run, corpus: Corpus, out: Path, log: Callable[[dict[str, Any]], None], tell: Callable[[str], None]
+) -> None:
     """Validate the averaged weights, keep the best, draw the curve."""
     from stinet.report import curve
 
@@ -224,7 +242,9 @@ def _resumed(config: TrainConfig, out: Path, tell: Callable[[str], None]) -> Run
         other = sorted(key for key in now if key not in MAY_CHANGE and now[key] != then.get(key))
         if other or header["model"] != asdict(config.model_config):
             listed = ", ".join(f"{key}: {then.get(key)} then, {now[key]} now" for key in other) or "another network"
-            raise ConfigError(f"{out} holds a run with other settings ({listed}); choose another out, or the same settings")
+            raise ConfigError(
+                f"{out} holds a run with other settings ({listed}); choose another out, or the same settings"
+            )
         run.restore(tensors, header)
         tell(f"going on at step {run.done} of {config.steps}")
     elif config.start:

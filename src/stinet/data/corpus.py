@@ -1,12 +1,12 @@
 """Training clips from a folder of video shards, decoded once into a cache of plain arrays.
 
-A shard is a video of many runs, each of `RUN` consecutive frames of one size; `manifest.tsv` names them, `validation.txt`
-those that are only measured. Or the source is one ordinary video: it is cut into runs at its hard cuts, and the last run is
-the validation.
+A shard is a video of many runs, each of `RUN` consecutive frames of one size; `manifest.tsv` names them,
+`validation.txt` those that are only measured. Or the source is one ordinary video: it is cut into runs at its hard
+cuts, and the last run is the validation.
 
-The cache holds for every run the sharp frames (uint8), their LR by `ops.resample.downsample` (rounded to 8 bit once, as the
-benchmarks store it) and Farneback's flows between every frame and the next but one, both ways, on whole LR frames (float16,
-LR pixels): a crop is too small to see where something moved.
+The cache holds for every run the sharp frames (uint8), their LR by `ops.resample.downsample` (rounded to 8 bit once,
+as the benchmarks store it) and Farneback's flows between every frame and the next but one, both ways, on whole LR
+frames (float16, LR pixels): a crop is too small to see where something moved.
 
 Arrays are opened memory-mapped: the operating system keeps what is used.
 """
@@ -62,9 +62,7 @@ class Corpus:
     validation: Runs
 
 
-def sample_batch(
-    runs: Runs, *, batch: int, frames: int, crop_px: int, random: np.random.Generator
-) -> list[Clip]:
+def sample_batch(runs: Runs, *, batch: int, frames: int, crop_px: int, random: np.random.Generator) -> list[Clip]:
     """Draw augmented crops of random runs, moments and places.
 
     Raises:
@@ -128,7 +126,11 @@ def _fill(source: Path, shards: Sequence[Path], target: Path, scale: int, progre
         parts = {"training": (shards, None), "validation": (shards, None)}
     for part, (files, wanted) in parts.items():
         runs = (
-            (run for number, file in enumerate(files) for run in _told(_runs(file, wanted), file, number, files, progress))
+            (
+                run
+                for number, file in enumerate(files)
+                for run in _told(_runs(file, wanted), file, number, files, progress)
+            )
             if source.is_dir()
             else iter(_split(list(_cut_runs(source)), part))
         )

@@ -1,8 +1,8 @@
 """The small parts that every phase is built from.
 
 Features are (n c h w), n = batch times frames, in channels_last order. Convolutions start from Kaiming's normal
-initialisation (paper, section IV-B); the last convolution of a residual branch is scaled down by ten so that a deep network
-starts near the identity.
+initialisation (paper, section IV-B); the last convolution of a residual branch is scaled down by ten so that a deep
+network starts near the identity.
 
 This file knows nothing of the phases and reads no settings: blocks take plain numbers.
 """
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
-__all__ = ["ResidualBlock", "conv", "join_times", "leaky", "residual_blocks", "take", "upscale_conv", "downscale_conv"]  # noqa: RUF022
+__all__ = ["ResidualBlock", "conv", "downscale_conv", "join_times", "leaky", "residual_blocks", "take", "upscale_conv"]
 
 SLOPE = 0.1
 """Negative slope of every leaky ReLU."""
@@ -49,7 +49,7 @@ def downscale_conv(inputs: int, outputs: int, scale: int) -> nn.Conv2d:
 
 def leaky(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Leaky ReLU in place: `x` must be the fresh output of a convolution."""
-    return F.leaky_relu_(x, SLOPE)
+    return functional.leaky_relu_(x, SLOPE)
 
 
 class ResidualBlock(nn.Module):
@@ -61,6 +61,7 @@ class ResidualBlock(nn.Module):
         self.second = conv(channels, channels, gain=0.1)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Refine `x`; same shape."""
         return self.second(leaky(self.first(x))).add_(x)
 
 

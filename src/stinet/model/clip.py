@@ -1,12 +1,14 @@
 """The network as a clip function: what is done once a frame, once a clip, and once a tile.
 
-`prepare` keeps a frame's features (when they live on the LR grid; HR-grid features of a whole frame would fill the memory and
-are made tile by tile instead) and its Farneback expansion; `context` turns neighbouring expansions into flows of whole frames,
-each pair once however many windows it is in; `run` does the rest for one tile. ST-GR then pools over the tile.
+`prepare` keeps a frame's features (when they live on the LR grid; HR-grid features of a whole frame would fill the
+memory and are made tile by tile instead) and its Farneback expansion; `context` turns neighbouring expansions into
+flows of whole frames, each pair once however many windows it is in; `run` does the rest for one tile. ST-GR then
+pools over the tile.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -64,7 +66,7 @@ class NetworkClip:
         if len(states) == 1:
             none = states[0].frame.new_zeros(1, 0, 2, *states[0].frame.shape[-2:])
             return Flows(none, none)
-        pairs = [self._flows(first, second) for first, second in zip(states, states[1:], strict=False)]
+        pairs = [self._flows(first, second) for first, second in pairwise(states)]
         return Flows(*(torch.stack(side, dim=1) for side in zip(*pairs, strict=True)))
 
     @torch.no_grad()

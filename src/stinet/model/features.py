@@ -1,9 +1,9 @@
 """Phase 1, S-SR: low- and high-resolution features of every given frame (paper, section III-A).
 
-`Dbpn` is the back-projection network that the paper takes: stages that go up to the HR grid and back down, each correcting
-the error of the one before; H is a 3x3 convolution of all up-projections, L a residual block and a strided convolution of H.
-`Compact` makes L with residual blocks on the LR grid and H from L with residual blocks of its own; H is folded (c channels
-on the LR grid that reconstruction unfolds) or native (on the HR grid).
+`Dbpn` is the back-projection network that the paper takes: stages that go up to the HR grid and back down, each
+correcting the error of the one before; H is a 3x3 convolution of all up-projections, L a residual block and a strided
+convolution of H. `Compact` makes L with residual blocks on the LR grid and H from L with residual blocks of its own;
+H is folded (c channels on the LR grid that reconstruction unfolds) or native (on the HR grid).
 
 Frames in are RGB in [0, 1]. Either branch may be absent (Table I); then nothing of it is computed.
 """
@@ -11,7 +11,7 @@ Frames in are RGB in [0, 1]. Either branch may be absent (Table I); then nothing
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from stinet.model.blocks import ResidualBlock, conv, downscale_conv, leaky, residual_blocks, upscale_conv
 
@@ -34,10 +34,11 @@ class Compact(nn.Module):
         self.high = residual_blocks(channels, high_blocks) if has_high else None
 
     def forward(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor | None, Tensor | None]:
+        """L and H of every frame (RGB in [0, 1]); None for a branch that is not there."""
         low = self.low(leaky(self.head(frames)))
         if self.lift is None or self.high is None:
             return low, None
-        high = self.high(leaky(F.pixel_shuffle(self.lift(low), self.up) if self.up > 1 else self.lift(low)))
+        high = self.high(leaky(functional.pixel_shuffle(self.lift(low), self.up) if self.up > 1 else self.lift(low)))
         return (low if self.has_low else None), high
 
 
@@ -47,9 +48,7 @@ class Dbpn(nn.Module):
     def __init__(self, *, channels: int, stages: int, scale: int, has_low: bool, has_high: bool) -> None:
         super().__init__()
         self.has_high = has_high
-        self.head = nn.Sequential(
-            conv(3, 4 * channels), nn.PReLU(), conv(4 * channels, channels, 1), nn.PReLU()
-        )
+        self.head = nn.Sequential(conv(3, 4 * channels), nn.PReLU(), conv(4 * channels, channels, 1), nn.PReLU())
         self.ups = nn.ModuleList(
             _Projection(channels, scale, upward=True, inputs=max(stage, 1)) for stage in range(stages)
         )
@@ -62,6 +61,7 @@ class Dbpn(nn.Module):
         )
 
     def forward(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor | None, Tensor | None]:
+        """L and H of every frame (RGB in [0, 1]); None for a branch that is not there."""
         low_maps: list[Tensor] = []
         high_maps: list[Tensor] = []
         entry = self.head(frames)

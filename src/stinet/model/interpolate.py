@@ -1,20 +1,20 @@
 r"""Phase 1, ST-FI: features of frames that were never filmed (paper, section III-B).
 
-For an in-between frame at fraction tau of the interval between source frames i and i + 1, Eq. (1) adapts the flows between
-the source frames, with (t' - (t - 1)) / 2 = tau:
+For an in-between frame at fraction tau of the interval between source frames i and i + 1, Eq. (1) adapts the flows
+between the source frames, with (t' - (t - 1)) / 2 = tau:
 
     O_{tau -> i}     = tau       O_{i+1 -> i}
     O_{tau -> i+1}   = (1 - tau) O_{i -> i+1}                                                               (1)
 
-Mnet turns the two adapted flows into a motion representation M. Pnet takes M with both neighbours' features, for the LR and
-the HR branch, through residual blocks that the branches share; their input is concatenated to their output.
+Mnet turns the two adapted flows into a motion representation M. Pnet takes M with both neighbours' features, for the
+LR and the HR branch, through residual blocks that the branches share; their input is concatenated to their output.
 
-Beyond the paper, as settings: `aligned` warps the neighbours' features by the adapted flows first; `refined` lets Mnet see
-both warped frames and correct the flows and the blend of the two. The blend of the warped *frames* is the estimate that
-`residual_base` starts from.
+Beyond the paper, as settings: `aligned` warps the neighbours' features by the adapted flows first; `refined` lets
+Mnet see both warped frames and correct the flows and the blend of the two. The blend of the warped *frames* is the
+estimate that `residual_base` starts from.
 
-Flows are in LR pixels, (n 2 h w), channel 0 = dx (right), channel 1 = dy (down). What comes from the HR branch on its native
-grid uses them enlarged, values included.
+Flows are in LR pixels, (n 2 h w), channel 0 = dx (right), channel 1 = dy (down). What comes from the HR branch on its
+native grid uses them enlarged, values included.
 """
 
 from typing import Literal, NamedTuple
@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from stinet.model.blocks import (
     ResidualBlock,
@@ -65,7 +65,7 @@ def enlarge_flow(flow: Float[Tensor, "n 2 h w"], scale: int) -> Float[Tensor, "n
     """Bring a flow to a grid that is `scale` times finer, bilinearly; its values are in the finer pixels then."""
     if scale == 1:
         return flow
-    return scale * F.interpolate(flow, scale_factor=scale, mode="bilinear", align_corners=False)
+    return scale * functional.interpolate(flow, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 class MotionNet(nn.Module):
@@ -83,6 +83,7 @@ class MotionNet(nn.Module):
     def forward(
         self, to_left: Float[Tensor, "n 2 h w"], to_right: Float[Tensor, "n 2 h w"], frames: Float[Tensor, "n 6 h w"]
     ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n 5 h w"] | None]:
+        """M, and the correction (dx, dy to the left; dx, dy to the right; logit of the right share) or None."""
         seen = torch.cat([to_left, to_right, frames] if self.refined else [to_left, to_right], dim=1)
         motion = leaky(self.exit(self.blocks(leaky(self.entry(_packed(seen))))))
         return motion, None if self.correction is None else self.correction(motion).float()
@@ -127,7 +128,7 @@ class Pnet(nn.Module):
             made_low = self.low(motion, low, self.shared)
         if self.high is not None and high is not None:
             if motion is not None and self.up > 1:
-                motion = F.interpolate(motion, scale_factor=self.up, mode="bilinear", align_corners=False)
+                motion = functional.interpolate(motion, scale_factor=self.up, mode="bilinear", align_corners=False)
             made_high = self.high(motion, high, self.shared if self.high_blocks is None else self.high_blocks)
         return made_low, made_high
 
@@ -183,6 +184,7 @@ class Interpolate(nn.Module):
         flows: Flows | None,
         line: Timeline,
     ) -> Interpolated:
+        """All u frames of every clip, in order of time; `flows` are those between neighbouring source frames."""
         batch = frames.shape[0] // line.sources
         left = [interval for interval, _ in line.between]
         right = [interval + 1 for interval, _ in line.between]
@@ -241,7 +243,7 @@ class Interpolate(nn.Module):
 def _neighbour_flows(
     line: Timeline, flows: Flows, to_left: Tensor | None, to_right: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Flow from every output frame to the one before and after it: Eq. (1), with the refined flows where there are some."""
+    """Flow from every output frame to the one before and after it: Eq. (1), refined flows where there are some."""
     batch = flows.forward.shape[0]
     if to_left is not None and to_right is not None:
         to_left, to_right = (f.unflatten(0, (batch, len(line.between))) for f in (to_left, to_right))
@@ -278,7 +280,7 @@ def _plus_blend(made: Tensor | None, pair: tuple[Tensor, Tensor] | None, share: 
     if made is None or pair is None:
         return made
     if share.shape[-1] > 1 and up > 1:
-        share = F.interpolate(share, scale_factor=up, mode="bilinear", align_corners=False)
+        share = functional.interpolate(share, scale_factor=up, mode="bilinear", align_corners=False)
     return made + torch.lerp(pair[0], pair[1], share.to(pair[0].dtype))
 
 

@@ -1,15 +1,18 @@
 """Phase 2, ST-LR: every frame is refined by its two neighbours (paper, section III-C).
 
-For frame t and its neighbour t - 1 (and likewise t + 1), in both branches: two convolutions on (L_t, L_{t-1}) give motion
-offsets s^L, the same on H gives s^H; Inet lets the two exchange what they know; a deformable convolution uses them to align
-the neighbour to t; convolutions fuse (aligned before, t, aligned after). The first (last) frame is its own neighbour.
+For frame t and its neighbour t - 1 (and likewise t + 1), in both branches: two convolutions on (L_t, L_{t-1}) give
+motion offsets s^L, the same on H gives s^H; Inet lets the two exchange what they know; a deformable convolution uses
+them to align the neighbour to t; convolutions fuse (aligned before, t, aligned after). The first (last) frame is its
+own neighbour.
 
-The first of the two convolutions acts on a concatenation, so it is computed as a sum: once for every frame as a centre and
-once for every frame as a neighbour. With `guided` flows the neighbour's half is warped by the flow, the deformable sampling
-starts at the flow, and the learned offset is added to it: a zero offset then reads the warped neighbour.
+The first of the two convolutions acts on a concatenation, so it is computed as a sum: once for every frame as a
+centre and once for every frame as a neighbour. With `guided` flows the neighbour's half is warped by the flow, the
+deformable sampling starts at the flow, and the learned offset is added to it: a zero offset then reads the warped
+neighbour.
 
-Grids: H is aligned on its native grid, or strided down to L's grid, aligned there and enlarged again (`down`). Offsets are in
-pixels of the grid they are used on; what crosses from one grid to the other is resampled and its values scaled.
+Grids: H is aligned on its native grid, or strided down to L's grid, aligned there and enlarged again (`down`).
+Offsets are in pixels of the grid they are used on; what crosses from one grid to the other is resampled and its
+values scaled.
 """
 
 from typing import Literal
@@ -17,7 +20,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from stinet.model.blocks import conv, downscale_conv, leaky, residual_blocks, take, upscale_conv
 from stinet.model.interpolate import enlarge_flow
@@ -42,6 +45,7 @@ class MotionOffsets(nn.Module):
     def forward(
         self, x: Tensor, side: Side, batch: int, index: list[int], flow: Float[Tensor, "n 2 h w"] | None
     ) -> Float[Tensor, "n s h w"]:
+        """Offsets s from every frame of `x` to its neighbour `index` on one side; `flow` leads there."""
         beside = take(self.neighbour[side](x), batch, index)
         if flow is not None:
             beside = warp(beside, flow)
@@ -59,6 +63,7 @@ class OffsetExchange(nn.Module):
         self.high = conv(2 * width, width)
 
     def forward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Refined (s^L, s^H) of one direction, each on its own grid."""
         joint = leaky(self.joint(torch.cat([low, _to_low(high, self.up)], dim=1)))
         return (
             self.low(torch.cat([low, joint], dim=1)),
@@ -69,8 +74,8 @@ class OffsetExchange(nn.Module):
 class Align(nn.Module):
     """Modulated deformable convolution of the neighbour, steered by motion offsets s.
 
-    The convolution from s to offsets and masks starts from zero: half a plain convolution (of the warped neighbour when
-    there is a flow).
+    The convolution from s to offsets and masks starts from zero: half a plain convolution (of the warped neighbour
+    when there is a flow).
     """
 
     def __init__(self, *, channels: int, width: int, kernel: int, groups: int, max_offset_px: float) -> None:
@@ -84,6 +89,7 @@ class Align(nn.Module):
     def forward(
         self, neighbour: Tensor, s: Float[Tensor, "n s h w"], flow: Float[Tensor, "n 2 h w"] | None
     ) -> Float[Tensor, "n c h w"]:
+        """The neighbour as seen from the centre frame."""
         raw = self.offsets(s)
         split = 2 * self.groups * self.kernel * self.kernel
         return deform_conv(
@@ -113,6 +119,7 @@ class Fusion(nn.Module):
             self.blocks = residual_blocks(channels, blocks)
 
     def forward(self, previous: Tensor, centre: Tensor, following: Tensor) -> Tensor:
+        """Refine the centre frame by its two aligned neighbours; same shape."""
         fused = self.body(torch.cat([previous, centre.to(previous.dtype), following], dim=1))
         return self.blocks(fused + centre)
 
@@ -166,7 +173,9 @@ class Local(nn.Module):
         self.branches = branches
         self.sources = tuple(name for name in branches if offsets_from in ("both", name))
         both = len(branches) == 2
-        self.weights = nn.ModuleDict({"shared": weights()} if is_shared or not both else {n: weights() for n in branches})
+        self.weights = nn.ModuleDict(
+            {"shared": weights()} if is_shared or not both else {n: weights() for n in branches}
+        )
         self.exchange = (
             nn.ModuleDict({side: OffsetExchange(width, up) for side in SIDES})
             if both and len(self.sources) == 2 and exchanges
@@ -228,9 +237,9 @@ class Local(nn.Module):
 
 def _to_low(s: Tensor, up: int) -> Tensor:
     """Offsets of H's grid on L's grid: averaged over areas, values in L's pixels."""
-    return s if up == 1 else F.avg_pool2d(s, up) / up
+    return s if up == 1 else functional.avg_pool2d(s, up) / up
 
 
 def _to_high(s: Tensor, up: int) -> Tensor:
     """Offsets of L's grid on H's grid: bilinear, values in H's pixels."""
-    return s if up == 1 else up * F.interpolate(s, scale_factor=up, mode="bilinear", align_corners=False)
+    return s if up == 1 else up * functional.interpolate(s, scale_factor=up, mode="bilinear", align_corners=False)

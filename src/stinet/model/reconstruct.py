@@ -2,9 +2,9 @@
 
     V_t = V_t^L + V_t^H  ( + bicubic(base_t) with a residual base )
 
-V^L comes from L by PixelShuffle layers and a 1x1 convolution, or directly by one 3x3 convolution to all sub-pixels; V^H from H
-by one convolution, unfolded when H is folded. The draft heads are phase 1's: 1x1 convolutions that turn the features of
-ST-FI into LR frames (from L) and HR frames (from H), supervised in training.
+V^L comes from L by PixelShuffle layers and a 1x1 convolution, or directly by one 3x3 convolution to all sub-pixels;
+V^H from H by one convolution, unfolded when H is folded. The draft heads are phase 1's: 1x1 convolutions that turn
+the features of ST-FI into LR frames (from L) and HR frames (from H), supervised in training.
 
 Frames are RGB in [0, 1] where the network is right; nothing is clamped here.
 """
@@ -13,7 +13,7 @@ from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from stinet.model.blocks import conv
 from stinet.ops.resample import upsample
@@ -66,12 +66,13 @@ class DraftHeads(nn.Module):
     def forward(
         self, low: Tensor | None, high: Tensor | None, base: Float[Tensor, "n 3 h w"] | None
     ) -> tuple[Float[Tensor, "n 3 h w"] | None, Float[Tensor, "n 3 sh sw"] | None]:
+        """LR frames from L and HR frames from H; None for a branch that is not there."""
         made_low = made_high = None
         if self.low is not None and low is not None:
             made_low = self.low(low).float()
             made_low = made_low if base is None else made_low + base
         if self.high is not None and high is not None:
-            made_high = F.pixel_shuffle(self.high(high), self.fold).float()
+            made_high = functional.pixel_shuffle(self.high(high), self.fold).float()
             made_high = made_high if base is None else made_high + upsample(base, self.scale)
         return made_low, made_high
 

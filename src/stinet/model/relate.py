@@ -1,26 +1,28 @@
 r"""Phase 3, ST-GR: a graph over all frames of both resolutions (paper, section III-D).
 
-Every frame gives a node for L and one for H: the mean of its feature over the picture. A node is joined to its twin (the
-same frame at the other resolution) and to every other node of its own resolution. An edge has three attributes:
+Every frame gives a node for L and one for H: the mean of its feature over the picture. A node is joined to its twin
+(the same frame at the other resolution) and to every other node of its own resolution. An edge has three attributes:
 
     E^F = cos(node_1, node_2)                         frame-level similarity
     E^P = mean over pixels of cos(f_1(x), f_2(x))     pixel-level similarity (H is averaged down to L's grid)
     E^T = 1 - sigmoid(|t_1 - t_2|)                    temporal closeness, source frames 2 apart
 
-Its weight is the mean of (1 + E^F)/2, (1 + E^P)/2 and E^T, the ones that are kept; cosines are mapped to [0, 1] because a row
-of raw ones can sum to zero or less. Rows are divided by their sum + 1e-6. Four GraphSAGE layers, W1 x + W2 (weighted mean of
-the neighbours), turn nodes into modulators g, and every feature becomes f + m * f * g.
+Its weight is the mean of (1 + E^F)/2, (1 + E^P)/2 and E^T, the ones that are kept; cosines are mapped to [0, 1]
+because a row of raw ones can sum to zero or less. Rows are divided by their sum + 1e-6. Four GraphSAGE layers, W1 x +
+W2 (weighted mean of the neighbours), turn nodes into modulators g, and every feature becomes f + m * f * g.
 
-`ConvLstm` is what Table IV compares with: a bidirectional ConvLSTM whose states are aligned by deformable convolutions.
+`ConvLstm` is what Table IV compares with: a bidirectional ConvLSTM whose states are aligned by deformable
+convolutions.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from stinet.model.blocks import conv, leaky
 from stinet.ops.deform_conv import bound_offsets, deform_conv
@@ -45,7 +47,7 @@ def adjacency(frames: int, levels: int) -> Bool[Tensor, "n n"]:
 
 
 def edge_weights(edges: Edges, joined: Bool[Tensor, "n n"]) -> Float[Tensor, "b n n"] | Float[Tensor, "n n"]:
-    """Mean of the kept attributes, cosines as (1 + cos)/2, zero where nodes are not joined, rows divided by their sum."""
+    """Mean of the kept attributes, cosines as (1 + cos)/2; zero where nodes are not joined; rows sum to one."""
     kept = [(1 + part) / 2 for part in (edges.frame, edges.pixel) if part is not None]
     if edges.time is not None:
         kept.append(edges.time)
@@ -59,8 +61,8 @@ class GraphSage(nn.Module):
     def __init__(self, channels: int, inner: int, layers: int) -> None:
         super().__init__()
         widths = [channels, *[inner] * (layers - 1), channels]
-        self.own = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
-        self.others = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths, widths[1:], strict=False))
+        self.own = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.others = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
         for layer in (*self.own, *self.others):
             assert isinstance(layer, nn.Linear)
             nn.init.kaiming_normal_(layer.weight, a=0.1)
@@ -68,10 +70,11 @@ class GraphSage(nn.Module):
                 layer.weight.mul_(0.7)  # two terms are added: together they keep the variance
 
     def forward(self, nodes: Float[Tensor, "b n c"], weights: Tensor) -> Float[Tensor, "b n c"]:
+        """Modulators of all nodes; `weights` (n n or b n n) has rows that sum to one."""
         for depth, (own, others) in enumerate(zip(self.own, self.others, strict=True)):
             nodes = own(nodes) + others(weights @ nodes)
             if depth < len(self.own) - 1:
-                nodes = F.leaky_relu(nodes, 0.1)
+                nodes = functional.leaky_relu(nodes, 0.1)
         return nodes
 
 
@@ -99,6 +102,7 @@ class Relate(nn.Module):
     def forward(
         self, low: Float[Tensor, "bu c h w"] | None, high: Float[Tensor, "bu c gh gw"] | None, stamps: Sequence[float]
     ) -> tuple[Tensor | None, Tensor | None]:
+        """Every feature modulated by its node; `stamps` are the times of the u frames, source frames 2 apart."""
         maps = [x for x in (low, high) if x is not None]
         batch = maps[0].shape[0] // len(stamps)
         # small sums over many pixels: bfloat16 would lose them
@@ -115,7 +119,7 @@ class Relate(nn.Module):
         """Attributes between all pairs of nodes; those that are left out are None."""
         frame = pixel = time = None
         if self.edge_frame:
-            unit = F.normalize(nodes, dim=-1, eps=1e-6)
+            unit = functional.normalize(nodes, dim=-1, eps=1e-6)
             frame = unit @ unit.mT
         if self.edge_pixel:
             pixel = _pixel_similarity(maps, nodes.shape[0])
@@ -131,10 +135,10 @@ def _nodes(x: Float[Tensor, "bu c h w"], batch: int) -> Float[Tensor, "b u c"]:
 
 def _pixel_similarity(maps: Sequence[Tensor], batch: int) -> Float[Tensor, "b n n"]:
     """Mean over pixels of the cosine between all pairs of maps, as one product of unit vectors."""
-    grid = maps[0].shape[-2:]
+    grid = (maps[0].shape[-2], maps[0].shape[-1])
     rows = []
     for x in maps:
-        small = x if x.shape[-2:] == grid else F.adaptive_avg_pool2d(x, grid)
+        small = x if (x.shape[-2], x.shape[-1]) == grid else functional.adaptive_avg_pool2d(x, grid)
         unit = small.permute(0, 2, 3, 1)
         norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True, dtype=torch.float32).clamp_min(1e-6)
         rows.append((unit / norm.to(unit.dtype)).flatten(1).unflatten(0, (batch, -1)))
@@ -163,6 +167,7 @@ class ConvLstm(nn.Module):
         self.fuse = conv(2 * channels, channels, 1, gain=0.5)
 
     def forward(self, x: Float[Tensor, "bu c h w"], frames: int) -> Float[Tensor, "bu c h w"]:
+        """Refine clips of `frames` frames in both directions; same shape."""
         clip = x.unflatten(0, (-1, frames))
         ahead = self._walk(clip, list(range(frames)))
         back = self._walk(clip, list(range(frames - 1, -1, -1)))[::-1]

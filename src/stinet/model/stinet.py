@@ -7,11 +7,12 @@
       phase 3   ST-GR        refined over the whole clip           relate.py
       phase 4                V = V^L + V^H                         reconstruct.py
 
-Inside a forward pass batch and time are one axis, (b t) c h w, in channels_last order. Frames are RGB in [0, 1], flows in LR
-pixels (dx, dy). This is the only file of the folder that reads the settings.
+Inside a forward pass batch and time are one axis, (b t) c h w, in channels_last order. Frames are RGB in [0, 1],
+flows in LR pixels (dx, dy). This is the only file of the folder that reads the settings.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -88,7 +89,7 @@ class STINet(nn.Module):
         self.reconstruct = Reconstruct(
             channels=c.channels, scale=c.scale, upsampler=c.upsampler, fold=fold, branches=branches
         )
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in the stubs)
 
     @property
     def reach(self) -> int:
@@ -104,8 +105,8 @@ class STINet(nn.Module):
     ) -> Output:
         """All given frames and the ones at `times`, in order, at `scale` times the size: u = t + sum of the times.
 
-        `flows` come from outside when `frames` is a crop (they are computed on whole frames), else from Farneback's method.
-        `stamps` are the source frames' real times when they are not even.
+        `flows` come from outside when `frames` is a crop (they are computed on whole frames), else from Farneback's
+        method. `stamps` are the source frames' real times when they are not even.
         """
         line = Timeline.of(frames.shape[1], times, stamps)
         flows = clip_flows(frames) if flows is None and self.config.flow != "none" else flows
@@ -149,11 +150,9 @@ class STINet(nn.Module):
             low, high = module(low, high, moves, neighbours)
         if isinstance(self.relate, Relate):
             low, high = self.relate(low, high, line.stamps)
-        elif self.relate is not None:
-            low, high = (
-                None if x is None else self.relate[name](x, len(line.order))
-                for name, x in (("low", low), ("high", high))
-            )
+        elif isinstance(self.relate, nn.ModuleDict):
+            low = None if low is None else self.relate["low"](low, len(line.order))
+            high = None if high is None else self.relate["high"](high, len(line.order))
         return made, Features(low, high)
 
 
@@ -165,7 +164,7 @@ def clip_flows(frames: Float[Tensor, "b t 3 h w"]) -> Flows:
         return Flows(none, none)
     with torch.no_grad():
         expansions = [expand(frames[:, index]) for index in range(count)]
-        pairs = list(zip(expansions, expansions[1:], strict=False))
+        pairs = list(pairwise(expansions))
         ahead = torch.stack([flow_between(first, second) for first, second in pairs], dim=1)
         back = torch.stack([flow_between(second, first) for first, second in pairs], dim=1)
     return Flows(ahead, back)

@@ -1,9 +1,9 @@
 """Which frames come out, where they stand in time, and who is whose neighbour.
 
-A clip has t source frames. Interval i lies between source frames i and i + 1 and holds any number of in-between frames at
-fractions 0 < tau < 1 of it. The output is every frame in order of time, u = t + the number of in-between frames. Time is
-counted so that neighbouring source frames stand 2 apart (t - 1 and t + 1 in the paper), unless time stamps are given: then
-their median spacing becomes 2.
+A clip has t source frames. Interval i lies between source frames i and i + 1 and holds any number of in-between
+frames at fractions 0 < tau < 1 of it. The output is every frame in order of time, u = t + the number of in-between
+frames. Time is counted so that neighbouring source frames stand 2 apart (t - 1 and t + 1 in the paper), unless time
+stamps are given: then their median spacing becomes 2.
 
 Plain numbers only: no tensor, no weight.
 """
@@ -11,6 +11,7 @@ Plain numbers only: no tensor, no weight.
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from stinet.config import Times
 from stinet.errors import UsageError
@@ -91,7 +92,7 @@ def _per_interval(sources: int, times: Times) -> list[tuple[float, ...]]:
 def _scaled(stamps: Sequence[float], sources: int) -> list[float]:
     if len(stamps) != sources:
         raise UsageError(f"{len(stamps)} time stamps for {sources} source frames")
-    gaps = [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(stamps)]
     if any(gap <= 0 for gap in gaps):
         raise UsageError("time stamps of source frames must rise")
     unit = 2 / statistics.median(gaps) if gaps else 1.0
