@@ -1,0 +1,50 @@
+"""`python -m stinet` and the `stinet` command.
+
+Waiting threads are told to sleep before anything can load torch. Every error that is the caller's to mend becomes one
+line on stderr and its exit code (`errors.py`); anything else is our own bug and shows its traceback.
+"""
+
+import errno
+import sys
+from typing import NoReturn
+
+from stinet.errors import StinetError
+from stinet.runtime import prepare_threads
+
+INTERRUPTED = 130
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    prepare_threads()
+    try:
+        from stinet.cli import app
+
+        app(prog_name="stinet")
+        code = 0
+    except StinetError as error:
+        code = _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except SystemExit as end:
+        code = end.code
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        code = _complain(f"{error.filename or 'output'}: no space left on the disk; free some or choose another", 4)
+    if code == INTERRUPTED:
+        _complain("interrupted", INTERRUPTED)
+    sys.exit(code)
+
+
+def _complain(message: str, code: int) -> int:
+    """Say it in one line, whatever the message holds."""
+    line = " ".join(f"stinet: {message}".split())
+    encoding = sys.stderr.encoding or "ascii"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

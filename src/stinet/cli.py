@@ -1,0 +1,326 @@
+"""The command line: parse, build one config, call one function, print.
+
+Arguments and files are checked before torch is loaded, so a wrong call fails within the first second and `--help` is
+quick. Errors are raised as `StinetError` and printed by `__main__`. Progress goes to stderr, results to stdout.
+
+Knows nothing of how a video is upscaled, a model measured or trained; rich and typer are loaded nowhere else.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stinet.errors import InputError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from stinet.upscale import Progress
+    from stinet.video.frame import VideoInfo
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Told = Callable[[int, int], None]
+"""Hears (done, total); a total of 0 is unknown."""
+
+PLAIN_EVERY_S = 10.0
+"""Without a terminal a line of progress is printed this often."""
+
+
+def _seconds(text: str) -> Fraction:
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if value <= 0:
+        raise typer.BadParameter(f"{text!r} is no positive number of seconds")
+    return value
+
+
+def _version(is_asked: bool) -> None:  # noqa: FBT001 (typer's callback)
+    if is_asked:
+        from importlib.metadata import version
+
+        print(f"stinet {version('stinet')}")
+        raise typer.Exit
+
+
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="where the model runs")]
+Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME|FILE", help="see `stinet models`")]
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Make a video larger and smoother: four times the size and any frame rate, in one pass."""
+
+
+@app.command()
+def upscale(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="video file, image, or folder of images")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="OUT", help="default: beside the input")
+    ] = None,
+    fps: Annotated[str, typer.Option(metavar="x2|60|60000/1001|keep", help="frame rate of the result")] = "x2",
+    size: Annotated[str, typer.Option(metavar="x4|x2|1080p|1920x1080", help="a box is fitted into")] = "x4",
+    model: Model = "stinet-s",
+    device: Device = "auto",
+    tile: Annotated[int, typer.Option(metavar="PX", min=0, help="tile side in source pixels; 0 chooses")] = 0,
+    seconds: Annotated[
+        Fraction | None, typer.Option(parser=_seconds, metavar="S", help="only the first S seconds")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="replace an existing output")] = False,
+    skip: Annotated[bool, typer.Option("-n", "--skip", help="leave an existing output, and exit with 0")] = False,
+) -> None:
+    """Upscale a video: larger and smoother, its sound kept."""
+    from stinet.config import TileConfig, UpscaleConfig
+    from stinet.face import output_path, upscale_video
+
+    if overwrite and skip:
+        raise UsageError("-y replaces an existing output and -n leaves it: give one of them")
+    config = UpscaleConfig(fps=fps, size=size, seconds=seconds, overwrite=overwrite, tile=TileConfig(size_px=tile))
+    target = output_path(source, output, config)
+    if skip and target.exists():
+        print(f"{target} exists: skipped")
+        return
+    with progress_bar(source.name) as tell:
+        hear = _frames_of(tell)
+        summary = upscale_video(source, target, model=model, device=device, config=config, progress=hear)
+    print(summary.line())
+
+
+@app.command()
+def evaluate(
+    clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="folder of clips, a folder of images, or a video")],
+    *,
+    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME[,NAME]", help="see `stinet models`")],
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write every figure there")] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure models by the papers' protocol.
+
+    Sharp clips are made small, restored, and compared with what they were: PSNR and SSIM on Y.
+    """
+    _must_exist(clips)
+    names = [name for name in model.split(",") if name]
+    if not names:
+        raise UsageError("--model names no model")
+    if out is not None and out.is_dir():
+        raise OutputError(f"{out}: is a folder; name a file for the figures")
+
+    from stinet.catalogue import clip_function
+    from stinet.data.benchmarks import find_clips
+    from stinet.evaluate import benchmark
+    from stinet.report import table
+
+    found = find_clips(clips)
+    functions = {name: clip_function(name, device=device) for name in names}
+    with progress_bar(clips.name) as tell:
+        shares: dict[tuple[str, str], float] = {}
+
+        def hear(clip: str, name: str, share: float) -> None:
+            shares[clip, name] = share
+            tell(int(100 * sum(shares.values())), 100 * len(found) * len(functions))
+
+        report = benchmark(found, functions, progress=hear)
+    print(table(report.to_json()))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a YAML file of settings")],
+    *,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one of them, repeatable")
+    ] = None,
+) -> None:
+    """Train a model as a recipe says.
+
+    The same command again goes on where it stopped.
+    """
+    _must_exist(recipe)
+    from stinet.config import TrainConfig, from_mapping, read_yaml
+
+    values = read_yaml(recipe)
+    for setting in settings or []:
+        _set(values, setting)
+    config = from_mapping(TrainConfig, values, str(recipe))
+
+    from stinet.train import fit
+
+    fit(config)
+
+
+@app.command()
+def models() -> None:
+    """List the models: size, cost, weights and quality."""
+    from stinet.catalogue import models as entries
+
+    header = ("model", "parameters", "MAC/pixel", "weights", "quality", "")
+    rows = [(e.name, f"{e.parameters:,}", f"{e.macs_per_pixel:,.0f}", e.weights, e.quality, e.note) for e in entries()]
+    print(_columns([header, *rows]))
+
+
+@app.command()
+def info(source: Annotated[Path, typer.Argument(metavar="FILE", help="a video file")]) -> None:
+    """Say what is in a video file."""
+    _must_exist(source)
+    from stinet.video.source import probe_source
+
+    print("\n".join(_facts(probe_source(source))))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="video, image or folder of images")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="the one it is measured against")],
+    *,
+    picture: Annotated[Path | None, typer.Option(metavar="PNG", help="write both side by side")] = None,
+) -> None:
+    """Measure A against B: PSNR and SSIM on Y."""
+    _must_exist(first)
+    _must_exist(second)
+    from stinet.compare import compare as measure
+
+    with progress_bar("compare") as tell:
+        result = measure(first, second, picture, tell)
+    print(result.line())
+
+
+@app.command()
+def demo(
+    *,
+    full: Annotated[bool, typer.Option("--full", help="all of the bundled clip, not its first 1.5 s")] = False,
+    folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="where the results go")] = Path("demo"),
+    model: Model = "stinet-s",
+    device: Device = "auto",
+) -> None:
+    """Upscale the bundled clip and draw a before/after picture."""
+    from stinet.demo import demonstrate
+
+    with progress_bar("demo") as tell:
+        shown = demonstrate(folder, is_full=full, model=model, device=device, progress=_frames_of(tell))
+    print(shown.summary)
+    print(f"video   {shown.video}\npicture {shown.picture}")
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Told]:
+    """A bar with frames, rate and time left on a terminal; else a plain line now and then. On stderr."""
+    if not sys.stderr.isatty():
+        yield _plain_progress(label)
+        return
+    from rich import progress as shown
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_dumb_terminal:
+        yield _plain_progress(label)
+        return
+    columns = (
+        shown.TextColumn("{task.description}", markup=False),
+        shown.BarColumn(),
+        shown.MofNCompleteColumn(),
+        shown.TextColumn("{task.fields[rate]}"),
+        shown.TimeRemainingColumn(),
+    )
+    with shown.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None, rate="")
+        started = time.monotonic()
+
+        def hear(done: int, total: int) -> None:
+            rate = done / max(time.monotonic() - started, 1e-3)
+            bar.update(task, completed=done, total=total or None, rate=f"{rate:.1f}/s")
+
+        yield hear
+
+
+def _plain_progress(label: str) -> Told:
+    started = last = time.monotonic()
+
+    def hear(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < PLAIN_EVERY_S:
+            return
+        last = now
+        rate = done / (now - started)
+        left = f"of {total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left" if total and rate else f"{rate:.1f}/s"
+        print(f"{label}: {done} {left}", file=sys.stderr, flush=True)
+
+    return hear
+
+
+def _frames_of(tell: Told) -> Callable[["Progress"], None]:
+    return lambda progress: tell(progress.frames_out, progress.frames_expected or 0)
+
+
+def _must_exist(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+
+
+def _set(values: dict[str, Any], setting: str) -> None:
+    """Put `loss.kind=l2` into the nested values of a recipe."""
+    import yaml
+
+    key, is_given, text = setting.partition("=")
+    if not is_given or not key:
+        raise UsageError(f"--set {setting!r} is not of the form key=value")
+    *path, last = key.split(".")
+    for part in path:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {setting!r}: {part} is one value and has no settings in it")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {setting!r}: {text!r} cannot be read as a value") from error
+
+
+def _facts(video: "VideoInfo") -> Iterator[str]:
+    """A line for everything that a file says and that differs from the plain case."""
+    yield f"{video.path}: {video.container}"
+    rate = f"{float(video.rate):.6g} frames/s" if video.rate else "rate not said"
+    declared = f", {video.frames_declared} frames" if video.frames_declared else ""
+    length = f"{float(video.duration):.3f} s" if video.duration is not None else "length not said"
+    yield f"  picture   {video.width}x{video.height}, {video.codec}, {video.pixel_format}, {video.bit_depth} bit"
+    yield f"  time      {length}{declared}, {rate}{'' if video.is_constant_rate else ', variable'}"
+    if video.rotation or video.is_mirrored:
+        turn = f"{video.rotation} degrees counter-clockwise" if video.rotation else ""
+        yield f"  shown     turned {turn}{' and mirrored' if video.is_mirrored else ''}".rstrip()
+    if video.sample_aspect != 1:
+        yield f"  pixels    {video.sample_aspect.numerator}:{video.sample_aspect.denominator}, not square"
+    if video.colour.hdr:
+        yield f"  range     HDR ({video.colour.hdr})"
+    if video.is_interlaced:
+        yield "  fields    interlaced"
+    for stream in video.streams:
+        yield f"  stream {stream.index}  {stream}"
+
+
+def _columns(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
