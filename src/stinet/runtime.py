@@ -57,7 +57,9 @@ def device(name: str = "auto") -> "torch.device":
     if kind == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(number or 0) >= count:
-            raise DeviceError(f"device {name!r} is not there: torch {torch.__version__} sees {count} CUDA devices; use cpu")
+            raise DeviceError(
+                f"device {name!r} is not there: torch {torch.__version__} sees {count} CUDA devices; use cpu"
+            )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device 'mps' is not there: it needs an Apple GPU and a torch built for it; use cpu")
     return torch.device(name)
@@ -208,10 +210,13 @@ def _group_bytes() -> list[int]:
 
 
 def _left_in(group: Path) -> int | None:
-    names = ("memory.max", "memory.current", "inactive_file"), (
-        "memory.limit_in_bytes",
-        "memory.usage_in_bytes",
-        "total_inactive_file",
+    names = (
+        ("memory.max", "memory.current", "inactive_file"),
+        (
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
     )
     for limit_name, used_name, cache_name in names:
         limit, used = _number(group / limit_name), _number(group / used_name)

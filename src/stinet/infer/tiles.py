@@ -1,0 +1,164 @@
+r"""A frame in overlapping tiles, each with a halo of real context that is computed and then faded out.
+
+Neighbouring tiles overlap by two halos. Along one axis a tile's weight is 0 for the outer half halo, rises linearly over
+one halo, and is 1 inside; at the frame's own edge it is 1. The output is
+
+    V = sum_k w_k V_k / sum_k w_k,
+
+so a function that looks no further than half a halo gives exactly the frame it gives without tiles.
+
+One tile is the whole frame when that fits in the memory at hand. When a tile does not fit after all, it is halved, and the
+clip goes on with the smaller ones. This file knows no model: `run` gives the frames of one tile.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stinet.config import Tile, TileConfig
+from stinet.errors import DeviceError
+from stinet.video.frame import Notes
+
+__all__ = ["BYTES_PER_PIXEL", "Tiler", "fitting_size_px", "plan_tiles"]
+
+BYTES_PER_PIXEL = 4_000
+"""Memory of a clip function that does not say: bytes per source pixel and source frame."""
+
+_SHARE = 0.5
+"""Part of the free memory that a clip may take."""
+
+_SMALLEST_PX = 32
+"""A tile's interior below this costs more halo than picture."""
+
+
+class Tiler:
+    """Runs clips tile by tile, and remembers the tile size that worked."""
+
+    def __init__(
+        self, config: TileConfig, notes: Notes, *, budget_bytes: int, bytes_per_pixel: int = BYTES_PER_PIXEL
+    ) -> None:
+        self.halo_px = config.halo_px
+        self.size_px = config.size_px
+        self.notes, self.budget_bytes, self.bytes_per_pixel = notes, budget_bytes, bytes_per_pixel
+
+    def run(
+        self,
+        run: Callable[[Tile | None], Float[Tensor, "u 3 th tw"]],
+        size: tuple[int, int],
+        *,
+        scale: int,
+        sources: int,
+        keep: Sequence[int],
+    ) -> Float[Tensor, "k 3 sh sw"]:
+        """Frames `keep` of what `run` gives for the whole frame of `size` = (h, w) source pixels, on the CPU, float32.
+
+        Raises:
+            DeviceError: not even the smallest tile fits in memory.
+
+        """
+        while True:
+            side = self.size_px or fitting_size_px(
+                size, sources, self.halo_px, self.budget_bytes, bytes_per_pixel=self.bytes_per_pixel
+            )
+            tiles = plan_tiles(size, side, self.halo_px)
+            try:
+                if len(tiles) == 1:
+                    return _kept(run(None), keep)
+                return _blend(run, tiles, size, scale=scale, halo_px=self.halo_px, keep=keep)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._shrink(min(side, max(size)), error)
+
+    def _shrink(self, side: int, error: BaseException) -> None:
+        smaller = side // 2
+        if smaller < 2 * self.halo_px + _SMALLEST_PX:
+            raise DeviceError(
+                f"out of memory with a tile of {side} px, and smaller ones than {2 * self.halo_px + _SMALLEST_PX} px are not "
+                "worth it; close other programs, or use a smaller model"
+            ) from error
+        self.size_px = smaller
+        self.notes.say(f"out of memory: tiles made smaller, {smaller} px")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def fitting_size_px(
+    size: tuple[int, int], sources: int, halo_px: int, budget_bytes: int, *, bytes_per_pixel: int = BYTES_PER_PIXEL
+) -> int:
+    """Side of the largest square tile whose clip of `sources` frames fits in half of `budget_bytes`; the longer side if all does."""
+    pixels = budget_bytes * _SHARE / (bytes_per_pixel * max(sources, 1))
+    if size[0] * size[1] <= pixels:
+        return max(size)
+    return max(int(math.sqrt(pixels)), 2 * halo_px + _SMALLEST_PX)
+
+
+def plan_tiles(size: tuple[int, int], side: int, halo_px: int) -> list[Tile]:
+    """Tiles of at most `side` px that cover (h, w), neighbours overlapping by at least two halos, in reading order."""
+    return [
+        Tile(top=top, left=left, bottom=bottom, right=right)
+        for top, bottom in _spans(size[0], side, halo_px)
+        for left, right in _spans(size[1], side, halo_px)
+    ]
+
+
+def _spans(length: int, side: int, halo_px: int) -> list[tuple[int, int]]:
+    """Equal spans from 0 to `length`, evenly spread."""
+    if side >= length:
+        return [(0, length)]
+    count = math.ceil((length - 2 * halo_px) / (side - 2 * halo_px))
+    starts = [round(k * (length - side) / (count - 1)) for k in range(count)]
+    assert all(b - a <= side - 2 * halo_px for a, b in pairwise(starts))
+    return [(start, start + side) for start in starts]
+
+
+def _blend(
+    run: Callable[[Tile | None], Float[Tensor, "u 3 th tw"]],
+    tiles: list[Tile],
+    size: tuple[int, int],
+    *,
+    scale: int,
+    halo_px: int,
+    keep: Sequence[int],
+) -> Float[Tensor, "k 3 sh sw"]:
+    height, width = size[0] * scale, size[1] * scale
+    total = torch.zeros(len(keep), 3, height, width)
+    weights = torch.zeros(height, width)
+    for tile in tiles:
+        down = _ramp(tile.top, tile.bottom, size[0], halo_px, scale)
+        across = _ramp(tile.left, tile.right, size[1], halo_px, scale)
+        weight = down[:, None] * across[None, :]
+        rows = slice(tile.top * scale, tile.bottom * scale)
+        columns = slice(tile.left * scale, tile.right * scale)
+        total[..., rows, columns].addcmul_(_kept(run(tile), keep), weight)
+        weights[rows, columns] += weight
+    return total.div_(weights)
+
+
+def _ramp(start: int, stop: int, length: int, halo_px: int, scale: int) -> Float[Tensor, "n"]:
+    """Weights along one axis of a tile, in output pixels; 1 on a side that is the frame's own edge."""
+    halo = halo_px * scale
+    place = torch.arange((stop - start) * scale) + 0.5
+    weight = torch.ones_like(place)
+    if halo and start > 0:
+        weight = weight * ((place - halo / 2) / halo).clamp(0, 1)
+    if halo and stop < length:
+        weight = weight * ((place.flip(0) - halo / 2) / halo).clamp(0, 1)
+    return weight
+
+
+def _kept(frames: Float[Tensor, "u 3 h w"], keep: Sequence[int]) -> Float[Tensor, "k 3 h w"]:
+    chosen = frames if list(keep) == list(range(frames.shape[0])) else frames[list(keep)]
+    return chosen.detach().to("cpu", torch.float32)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        sign in said
+        for sign in ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
+    )
