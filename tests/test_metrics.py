@@ -45,8 +45,15 @@ def test_luma_clamps_and_rounds_half_up_before_it_weighs_colours() -> None:
 @pytest.mark.parametrize("noise", [0.01, 0.2])
 def test_psnr_and_ssim_equal_scikit_images(size: tuple[int, int], noise: float) -> None:
     clean, noisy = (luma(frame) for frame in pair(*size, noise))
-    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
-    _, full = structural_similarity(clean.numpy(), noisy.numpy(), full=True, **options)  # pyright: ignore[reportArgumentType]
+    full = structural_similarity(
+        clean.numpy(),
+        noisy.numpy(),
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )[1]
     assert ssim(clean, noisy).item() == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-12)
     expected = peak_signal_noise_ratio(clean.numpy(), noisy.numpy(), data_range=255)
     assert psnr(clean, noisy).item() == pytest.approx(expected, abs=1e-9)

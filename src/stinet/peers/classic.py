@@ -13,14 +13,15 @@ bilinear one blurs small frames so much that a plain blend is better (Vid4: 23.2
 computed on whole frames, in `context`; a tile is the crop of what the whole frame gives.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from stinet.config import ClipFunction, Tile
 from stinet.ops.farneback import expand, flow_between
@@ -33,9 +34,10 @@ _KERNEL_PX = 3
 """Source pixels beyond a tile that its bicubic enlargement reads, and one to spare."""
 
 Frames = Float[Tensor, "u 3 h w"]
+Large = Float[Tensor, "u 3 sh sw"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class BlendThenBicubic:
     """The cross-fade of small neighbours, enlarged by bicubic."""
 
@@ -51,14 +53,15 @@ class BlendThenBicubic:
 
     def run(
         self, states: Sequence[Tensor], times: Sequence[Sequence[float]], nodes: None, tile: Tile | None = None
-    ) -> Frames:
+    ) -> Large:
         """Blend, then enlarge."""
+        del nodes
         return _enlarge(
             _in_order(states, times, lambda i, tau: torch.lerp(states[i], states[i + 1], tau)), self.scale, tile
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Moving:
     """A frame and what Farneback's method keeps of it."""
 
@@ -66,7 +69,7 @@ class _Moving:
     expansion: Any
 
 
-@dataclass(frozen=True)
+@dataclass
 class _ByFlow:
     """What both orders share: flows between whole neighbours, and the frames between two warped ones."""
 
@@ -74,8 +77,9 @@ class _ByFlow:
     reach: int = 1
 
     def context(self, states: Sequence[_Moving], times: Sequence[Sequence[float]]) -> list[tuple[Tensor, Tensor]]:
-        """Flows of every interval in which frames are due: ahead (before -> after) and back."""
-        pairs = zip(states, states[1:], strict=False)
+        """Flows of every interval: ahead (before -> after) and back."""
+        del times
+        pairs = itertools.pairwise(states)
         return [(flow_between(a.expansion, b.expansion), flow_between(b.expansion, a.expansion)) for a, b in pairs]
 
     def _interpolate(self, states: Sequence[_Moving], times: Sequence[Sequence[float]], nodes: Any) -> Frames:
@@ -88,7 +92,7 @@ class _ByFlow:
         return _in_order([state.frame for state in states], times, between)
 
 
-@dataclass(frozen=True)
+@dataclass
 class FlowThenBicubic(_ByFlow):
     """Farneback's flow between small frames, then bicubic."""
 
@@ -98,12 +102,12 @@ class FlowThenBicubic(_ByFlow):
 
     def run(
         self, states: Sequence[_Moving], times: Sequence[Sequence[float]], nodes: Any, tile: Tile | None = None
-    ) -> Frames:
+    ) -> Large:
         """Interpolate, then enlarge."""
         return _enlarge(self._interpolate(states, times, nodes), self.scale, tile)
 
 
-@dataclass(frozen=True)
+@dataclass
 class BicubicThenFlow(_ByFlow):
     """Bicubic, then Farneback's flow between large frames: better and some 16 times as much work."""
 
@@ -114,7 +118,7 @@ class BicubicThenFlow(_ByFlow):
 
     def run(
         self, states: Sequence[_Moving], times: Sequence[Sequence[float]], nodes: Any, tile: Tile | None = None
-    ) -> Frames:
+    ) -> Large:
         """Interpolate the large frames."""
         whole = self._interpolate(states, times, nodes)
         if tile is None:
@@ -149,10 +153,10 @@ def _warp(frame: Float[Tensor, "3 h w"], flow: Float[Tensor, "1 2 h w"]) -> Floa
     x, y = pixel_grid(flow)
     grid = torch.stack((2 * (flow[:, 0] + x) + 1, 2 * (flow[:, 1] + y) + 1), dim=-1)
     grid = grid / torch.tensor((width, height), dtype=grid.dtype, device=grid.device) - 1
-    return F.grid_sample(frame[None], grid, "bicubic", "border", align_corners=False)[0]
+    return functional.grid_sample(frame[None], grid, "bicubic", "border", align_corners=False)[0].clamp(0, 1)
 
 
-def _enlarge(frames: Frames, scale: int, tile: Tile | None) -> Frames:
+def _enlarge(frames: Frames, scale: int, tile: Tile | None) -> Large:
     """Bicubic enlargement in [0, 1]; of a tile, with the pixels around it that it needs."""
     if tile is None:
         return upsample(frames, scale).clamp(0, 1)
