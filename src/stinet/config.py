@@ -275,6 +275,7 @@ class TrainConfig:
     steps: Annotated[int, "optimiser steps in all"] = 10_000
     batch: Annotated[int, "crops a step"] = 8
     crop_px: Annotated[int, "side of a crop in LR pixels"] = 32
+    candidates: Annotated[int, "places drawn for every crop; the most detailed is taken (1: any place)"] = 1
     frames: Annotated[int, "source frames of a clip (2 * frames - 1 come out)"] = 4
     rate: Annotated[float, "peak learning rate of Adam"] = 1e-3
     warmup_steps: Annotated[int, "steps of linear warm-up"] = 100
@@ -297,8 +298,21 @@ class TrainConfig:
         """Refuse a run that cannot go."""
         if self.model not in PRESETS:
             raise ConfigError(f"model {self.model!r} is no preset: choose from {', '.join(PRESETS)}")
-        if min(self.steps, self.batch, self.frames, self.log_every, self.save_every, self.validate_every) < 1:
-            raise ConfigError("steps, batch, frames, log_every, save_every and validate_every must be at least 1")
+        if (
+            min(
+                self.steps,
+                self.batch,
+                self.candidates,
+                self.frames,
+                self.log_every,
+                self.save_every,
+                self.validate_every,
+            )
+            < 1
+        ):
+            raise ConfigError(
+                "steps, batch, candidates, frames, log_every, save_every and validate_every must be at least 1"
+            )
         if self.crop_px < 8:
             raise ConfigError(f"a crop of {self.crop_px} px is too small to learn from: use at least 8")
 

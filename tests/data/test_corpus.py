@@ -119,3 +119,14 @@ def test_a_missing_folder_and_an_empty_one_are_named(tmp_path: Path) -> None:
         open_corpus(tmp_path / "nowhere", tmp_path / "cache")
     with pytest.raises(InputError, match=r"holds no shard_\*\.mp4"):
         open_corpus(tmp_path, tmp_path / "cache")
+
+
+def test_of_several_places_the_most_detailed_is_taken(folder: Path, tmp_path: Path) -> None:
+    runs = open_corpus(folder, tmp_path / "cache").training
+
+    def roughness(candidates: int) -> float:
+        random = np.random.default_rng(1)
+        clips = sample_batch(runs, batch=20, frames=4, crop_px=4, random=random, candidates=candidates)
+        return float(np.mean([np.abs(np.diff(clip.low[0].astype(float), axis=1)).mean() for clip in clips]))
+
+    assert roughness(6) > 1.1 * roughness(1)

@@ -78,11 +78,19 @@ def sample_batch(runs: Runs, *, batch: int, frames: int, crop_px: int, random: n
         )
     clips = []
     for _ in range(batch):
-        place = (random.integers(height - crop_px + 1), random.integers(width - crop_px + 1))
-        crop = (int(place[0]), int(place[1]), crop_px, crop_px)
-        clip = runs.clip(int(random.integers(count)), int(random.integers(length - span + 1)), frames, crop)
-        clips.append(augmented(clip, random))
+        drawn: list[Clip] = []
+        for _ in range(candidates):
+            place = (random.integers(height - crop_px + 1), random.integers(width - crop_px + 1))
+            crop = (int(place[0]), int(place[1]), crop_px, crop_px)
+            drawn.append(runs.clip(int(random.integers(count)), int(random.integers(length - span + 1)), frames, crop))
+        clips.append(augmented(max(drawn, key=_detail) if candidates > 1 else drawn[0], random))
     return clips
+
+
+def _detail(clip: Clip) -> float:
+    """Mean change of brightness between neighbouring LR pixels of the first frame: flat crops teach little."""
+    grey = clip.low[0].astype(np.float32).mean(axis=2)
+    return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean())
 
 
 def open_corpus(
