@@ -214,7 +214,14 @@ def _measure(
 
 def _draw(runs: Runs, config: TrainConfig, number: int) -> Batch:
     random = np.random.default_rng((config.seed, number))
-    crops = sample_batch(runs, batch=config.batch, frames=config.frames, crop_px=config.crop_px, random=random)
+    crops = sample_batch(
+        runs,
+        batch=config.batch,
+        frames=config.frames,
+        crop_px=config.crop_px,
+        random=random,
+        candidates=config.candidates,
+    )
     return _tensors(crops)
 
 

@@ -62,8 +62,10 @@ class Corpus:
     validation: Runs
 
 
-def sample_batch(runs: Runs, *, batch: int, frames: int, crop_px: int, random: np.random.Generator) -> list[Clip]:
-    """Draw augmented crops of random runs, moments and places.
+def sample_batch(
+    runs: Runs, *, batch: int, frames: int, crop_px: int, random: np.random.Generator, candidates: int = 1
+) -> list[Clip]:
+    """Draw augmented crops of random runs, moments and places; of every `candidates` the most detailed one.
 
     Raises:
         InputError: the runs are too short or too small for such a crop.
