@@ -1,8 +1,8 @@
 """What this machine offers: device, half precision, threads, memory. The only reader of the environment.
 
-Nothing is assumed that can be measured in a moment: bfloat16 counts only when a small convolution is faster in it, and the
-number of threads is the fewest that are about as fast as any. torch is loaded inside the functions, never by importing this file:
-`prepare_threads` must run before torch is loaded, because OpenMP reads its waiting policy once.
+Nothing is assumed that can be measured in a moment: bfloat16 counts only when a small convolution is faster in it,
+and the number of threads is the fewest that are about as fast as any. torch is loaded inside the functions, never by
+importing this file: `prepare_threads` must run before torch is loaded, because OpenMP reads its waiting policy once.
 
 This file knows no model and no video.
 """
@@ -67,7 +67,10 @@ def device(name: str = "auto") -> "torch.device":
 
 @functools.cache
 def has_bfloat16(kind: str = "cpu") -> bool:
-    """Whether bfloat16 is worth using on this kind of device; on a CPU its flags are confirmed by a timing of about 50 ms."""
+    """Whether bfloat16 is worth using on this kind of device.
+
+    On a CPU its flags are confirmed by a timing of about 50 ms.
+    """
     import torch
 
     if kind == "cuda":
@@ -78,8 +81,8 @@ def has_bfloat16(kind: str = "cpu") -> bool:
 def prepare_threads() -> bool:
     """Let waiting threads sleep instead of spin: call it before torch is loaded. False: too late, nothing was changed.
 
-    Spinning threads are several times slower than sleeping ones as soon as another program wants a core. What the user has
-    set stays.
+    Spinning threads are several times slower than sleeping ones as soon as another program wants a core. What the
+    user has set stays.
     """
     if "torch" in sys.modules:
         return False
@@ -112,7 +115,10 @@ def use_fastest_threads() -> int:
 
 
 def memory_available_bytes(kind: str = "cpu") -> int:
-    """Memory that can still be taken: the least of what the system and the control group leave; on cuda, what the GPU has free."""
+    """Memory that can still be taken.
+
+    The least of what the system and the control group leave; on cuda, what the GPU has free.
+    """
     if kind == "cuda":
         import torch
 
@@ -138,7 +144,7 @@ def _bfloat16_is_faster() -> bool:
 
     def seconds(dtype: torch.dtype) -> float:
         image = torch.zeros(1, 32, 128, 128, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        conv = torch.nn.Conv2d(32, 32, 3, padding=1, dtype=dtype).to(memory_format=torch.channels_last)
+        conv = torch.nn.Conv2d(32, 32, 3, padding=1, dtype=dtype)
         with torch.inference_mode():
             conv(image)
             return min(_seconds(lambda: conv(image)) for _ in range(5))
@@ -151,7 +157,7 @@ def _probed() -> int:
     import torch
 
     image = torch.zeros(1, 32, 160, 160).contiguous(memory_format=torch.channels_last)
-    conv = torch.nn.Conv2d(32, 32, 3, padding=1).to(memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(32, 32, 3, padding=1)
 
     def task() -> None:
         with torch.inference_mode():

@@ -3,13 +3,13 @@
     read -> clips by windows and tiles -> encode
     thread    this thread                 thread
 
-Everything that can be refused is refused before the first frame is computed. The clip function is handed in: this file knows
-no model. In memory: one window of the clip and two short queues, whatever the length.
+Everything that can be refused is refused before the first frame is computed. The clip function is handed in: this
+file knows no model. In memory: one window of the clip and two short queues, whatever the length.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -28,7 +28,7 @@ from stinet.video.write import VIDEO_SUFFIXES, OutputLock, Writer
 __all__ = ["Progress", "Summary", "default_output", "output_size", "upscale_video"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run is."""
 
@@ -67,7 +67,8 @@ class Summary:
         held = f" ({self.held} held)" if self.held else ""
         notes = "".join(f"; {note}" for note in self.notes)
         return (
-            f"{self.output}: {self.frames_in} frames in, {self.frames_out} out{held}, {self.size[0]}x{self.size[1]}{rate}, "
+            f"{self.output}: {self.frames_in} frames in, {self.frames_out} out{held}, "
+            f"{self.size[0]}x{self.size[1]}{rate}, "
             f"{self.seconds:.1f} s, {self.fps:.1f} frames/s{notes}"
         )
 
@@ -97,14 +98,17 @@ def upscale_video(
     size = output_size(config.size, (info.width, info.height), fn.scale)
     target = default_output(info, config, rule) if output is None else Path(output)
     _refuse(source, target, config)
+    if getattr(fn, "device", None) is None:
+        runtime.use_fastest_threads()
     start = time.perf_counter()
     with ExitStack() as stack:
         stack.enter_context(OutputLock(target))
         writer = stack.enter_context(_writer(target, info, rule, size, config, notes))
         sink = stack.enter_context(Sink(writer.write, depth=2))
+        wanted = _first_seconds(_frames(info, notes), config.seconds)
         frames = upscale_frames(
             fn,
-            in_background(_first_seconds(_frames(info, notes), config.seconds), depth=4),
+            stack.enter_context(closing(in_background(wanted, depth=4))),
             rule,
             tiler=_tiler(fn, config, notes),
             period=info.period,
@@ -117,17 +121,7 @@ def upscale_video(
         for frame in frames:
             sink.put(frame)
             if progress is not None:
-                seconds = time.perf_counter() - start
-                progress(
-                    Progress(
-                        frames_in=result.frames_in,
-                        frames_out=result.frames_out,
-                        frames_expected=expected,
-                        seconds=seconds,
-                    )
-                )
-        if not result.frames_in:
-            raise InputError(f"{source}: not one frame could be decoded")
+                progress(Progress(result.frames_in, result.frames_out, expected, time.perf_counter() - start))
     return Summary(
         output=target,
         frames_in=result.frames_in,
@@ -143,8 +137,8 @@ def upscale_video(
 def output_size(wanted: str, source: tuple[int, int], scale: int) -> tuple[int, int]:
     """Width and height of the output for a source of that width and height.
 
-    `x4`, `x2`, `x1.5`: that many times both sides. `1080p`: that height. `1920x1080`: the largest picture of the source's shape
-    inside. The last two give even numbers.
+    `x4`, `x2`, `x1.5`: that many times both sides. `1080p`: that height. `1920x1080`: the largest picture of the
+    source's shape inside. The last two give even numbers.
 
     Raises:
         UsageError: another word, or a size of nothing.
@@ -193,7 +187,7 @@ def _probe(path: Path, notes: Notes) -> VideoInfo:
     info = probe(path)
     if info.colour.hdr:
         raise InputError(
-            f"{path}: high dynamic range ({info.colour.hdr}) would be washed out by 8 bit output; make an SDR version first"
+            f"{path}: high dynamic range ({info.colour.hdr}) cannot be kept in 8 bit output; make an SDR version first"
         )
     return info
 

@@ -1,0 +1,1 @@
+"""A clip function over a long video: windows, tiles and threads."""

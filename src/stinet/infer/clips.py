@@ -6,12 +6,12 @@ Output times. Source frame i stands at s_i; what is due in the interval [s_i, s_
     xK       s_i + j (s_i+1 - s_i) / K,   j = 0..K-1
     rate R   every s_0 + k / R in the interval; one within a millisecond tick of s_i is s_i's frame
 
-After the last source frame nothing can be interpolated: it is held. Under xK a constant-rate film of N frames gives K N frames,
-the last source frame held K-1 times more; a variable-rate film gives K (N-1) + 1, the last lasting a full source period.
-Under a rate, frames are held up to the end. Either way the duration is kept.
+After the last source frame nothing can be interpolated: it is held. Under xK a constant-rate film of N frames gives K
+N frames, the last source frame held K-1 times more; a variable-rate film gives K (N-1) + 1, the last lasting a full
+source period. Under a rate, frames are held up to the end. Either way the duration is kept.
 
-Windows. A window makes the frames of `core` intervals and sees `reach` more source frames on either side, with the in-between
-frames there too, so that a frame near a seam has the context that it would have in the whole film. What is
+Windows. A window makes the frames of `core` intervals and sees `reach` more source frames on either side, with the
+in-between frames there too, so that a frame near a seam has the context that it would have in the whole film. What is
 done per source frame (`prepare`) is done once. In memory: the states of one window, and its output frames.
 
 This file knows the clip function only as the protocol of `config.py`.
@@ -41,6 +41,9 @@ __all__ = ["CORE", "OutputRule", "Result", "upscale_frames"]
 
 CORE = 4
 """Source intervals of a window when nobody says."""
+
+_ROUGH = Fraction(1, 500)
+"""A coarser tick than this is the frame period itself: its times are exact."""
 
 _MOST_BETWEEN = 32
 """In-between frames made at once; a long gap at a high rate is made in parts."""
@@ -79,7 +82,7 @@ class OutputRule:
         return self.rate or source * self.multiple
 
     def time_base(self, source: Fraction, first: Fraction) -> Fraction:
-        """The coarsest tick of which all output times are multiples, for source times that are multiples of `source`."""
+        """The coarsest tick of which all output times are multiples, when source times are multiples of `source`."""
         if self.rate is None:
             return source / self.multiple
         return _common(1 / self.rate, first) if first else 1 / self.rate
@@ -95,7 +98,7 @@ class OutputRule:
             return [
                 (start + (end - start) * j / self.multiple, Fraction(j, self.multiple)) for j in range(self.multiple)
             ]
-        near = min(tick, (end - start) / 8)
+        near = min(tick, (end - start) / 8) if tick <= _ROUGH else Fraction(0)
         first = max(-((origin - start + near) * self.rate // 1), 0)  # smallest k with origin + k / rate >= start - near
         found = []
         for k in itertools.count(int(first)):
@@ -149,8 +152,9 @@ def upscale_frames(
 ) -> Iterator[Frame]:
     """Output frames in the order of their exact times; the last one knows its duration.
 
-    `period` is the nominal source period in seconds, `tick` the precision of source times, `window` the source frames of one
-    clip with its context (0: `CORE` and the reach), `size` the (height, width) of the output where it is not the function's own.
+    `period` is the nominal source period in seconds, `tick` the precision of source times, `window` the source frames
+    of one clip with its context (0: `CORE` and the reach), `size` the (height, width) of the output where it is not
+    the function's own.
     """
     result = Result() if result is None else result
     film = _Film(rule, period, tick, result)
@@ -172,7 +176,7 @@ class _Film:
         self.origin = self.end = Fraction(0)
 
     def begin(self, frame: Frame, before: _Source | None) -> None:
-        """A source frame is known: what is due from the one before it, and whether the step is a whole number of periods."""
+        """A source frame is known: what is due from the one before it, and is the rate still constant."""
         self.result.frames_in += 1
         self.end = frame.time + (frame.duration or self.period)
         if before is None:

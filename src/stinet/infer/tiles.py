@@ -1,14 +1,14 @@
 r"""A frame in overlapping tiles, each with a halo of real context that is computed and then faded out.
 
-Neighbouring tiles overlap by two halos. Along one axis a tile's weight is 0 for the outer half halo, rises linearly over
-one halo, and is 1 inside; at the frame's own edge it is 1. The output is
+Neighbouring tiles overlap by two halos. Along one axis a tile's weight is 0 for the outer half halo, rises linearly
+over one halo, and is 1 inside; at the frame's own edge it is 1. The output is
 
     V = sum_k w_k V_k / sum_k w_k,
 
 so a function that looks no further than half a halo gives exactly the frame it gives without tiles.
 
-One tile is the whole frame when that fits in the memory at hand. When a tile does not fit after all, it is halved, and the
-clip goes on with the smaller ones. This file knows no model: `run` gives the frames of one tile.
+One tile is the whole frame when that fits in the memory at hand. When a tile does not fit after all, it is halved,
+and the clip goes on with the smaller ones. This file knows no model: `run` gives the frames of one tile.
 """
 
 import math
@@ -78,8 +78,8 @@ class Tiler:
         smaller = side // 2
         if smaller < 2 * self.halo_px + _SMALLEST_PX:
             raise DeviceError(
-                f"out of memory with a tile of {side} px, and smaller ones than {2 * self.halo_px + _SMALLEST_PX} px are not "
-                "worth it; close other programs, or use a smaller model"
+                f"out of memory with a tile of {side} px, and below {2 * self.halo_px + _SMALLEST_PX} px it is nearly all "
+                "halo; close other programs, or use a smaller model"
             ) from error
         self.size_px = smaller
         self.notes.say(f"out of memory: tiles made smaller, {smaller} px")
@@ -90,7 +90,10 @@ class Tiler:
 def fitting_size_px(
     size: tuple[int, int], sources: int, halo_px: int, budget_bytes: int, *, bytes_per_pixel: int = BYTES_PER_PIXEL
 ) -> int:
-    """Side of the largest square tile whose clip of `sources` frames fits in half of `budget_bytes`; the longer side if all does."""
+    """Side of the largest square tile whose clip of `sources` frames fits in half of `budget_bytes`.
+
+    The longer side if all does.
+    """
     pixels = budget_bytes * _SHARE / (bytes_per_pixel * max(sources, 1))
     if size[0] * size[1] <= pixels:
         return max(size)

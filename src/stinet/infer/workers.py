@@ -1,12 +1,13 @@
 """Threads between the stages of one video: decode | compute | encode, with bounded queues.
 
-`in_background` runs a generator ahead of its reader; `Sink` runs a consumer behind its writer. Both carry an exception across to
-the other side, hold at most `depth` items, and leave no thread behind, whether the end is an end, an error or Ctrl-C.
+`in_background` runs a generator ahead of its reader; `Sink` runs a consumer behind its writer. Both carry an
+exception across to the other side, hold at most `depth` items, and leave no thread behind, whether the end is an end,
+an error or Ctrl-C.
 """
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -25,7 +26,7 @@ class _End:
         self.error = error
 
 
-def in_background(source: Iterable[Item], depth: int = 4) -> Iterator[Item]:
+def in_background(source: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
     """Items of `source`, made in a thread that runs up to `depth` items ahead."""
     items: queue.Queue[Item | _End] = queue.Queue(depth)
     stop = threading.Event()
@@ -37,7 +38,7 @@ def in_background(source: Iterable[Item], depth: int = 4) -> Iterator[Item]:
             for item in iterator:
                 if not _put(items, item, stop):
                     break
-        except BaseException as error:  # noqa: BLE001: whatever it is, it belongs to the reader
+        except BaseException as error:  # whatever it is, it belongs to the reader
             end = _End(error)
         finally:
             close = getattr(iterator, "close", None)
@@ -58,7 +59,9 @@ def in_background(source: Iterable[Item], depth: int = 4) -> Iterator[Item]:
 
 
 class Sink(Generic[Item]):
-    """Calls `consume` in a thread for every item that is put, in order. A context manager: leaving it waits for the last item.
+    """Calls `consume` in a thread for every item that is put, in order; a context manager.
+
+    Leaving it waits for the last item.
 
     An exception of `consume` is raised by the next `put`, or on leaving. Leaving with an error drops what still waits.
     """
@@ -103,7 +106,7 @@ class Sink(Generic[Item]):
                 return
             try:
                 self._consume(item)
-            except BaseException as error:  # noqa: BLE001: whatever it is, it belongs to the writer
+            except BaseException as error:  # whatever it is, it belongs to the writer
                 self._error = error
                 self._stop.set()
 

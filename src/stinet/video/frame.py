@@ -1,7 +1,7 @@
-"""What travels between decoder and encoder: frames with exact times, what a file says of itself, and what was lost on the way.
+"""What travels between decoder and encoder: frames with exact times, what a file says of itself, what was lost.
 
-Times are Fractions of a second from decode to encode; float appears only in printed text. Pixels are RGB, upright (a rotation
-that the file asks for has been applied), h w 3. This file knows no codec.
+Times are Fractions of a second from decode to encode; float appears only in printed text. Pixels are RGB, upright (a
+rotation that the file asks for has been applied), h w 3. This file knows no codec.
 """
 
 import threading

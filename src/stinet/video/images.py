@@ -1,7 +1,7 @@
 """Pictures as a video: a folder of images in the natural order of their names, or a single image, read and written.
 
-A folder has no times of its own: frame k stands at k / rate. Orientation tags (EXIF) are applied once, like a video's display
-matrix. Written folders and images appear whole or not at all.
+A folder has no times of its own: frame k stands at k / rate. Orientation tags (EXIF) are applied once, like a video's
+display matrix. Written folders and images appear whole or not at all.
 """
 
 import re

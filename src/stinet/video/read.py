@@ -1,13 +1,15 @@
 """The only decoder: a video file as upright RGB frames with exact times, drained to its last frame.
 
 Promises
-- A path is a plain local file, whatever its name looks like: it is opened as `file:<absolute path>` with the file protocol only.
+- A path is a plain local file, whatever its name looks like: it is opened as `file:<absolute path>` with the file
+  protocol only.
 - The file's display matrix is applied to the pixels here, once; nobody after this file turns anything.
-- Times come from the presentation time stamps as Fractions, moved so that the earliest of video and audio starts in [0, one tick);
-  the offset between them stays. Missing or backward stamps are regenerated from the nominal rate and counted.
+- Times come from the presentation time stamps as Fractions, moved so that the earliest of video and audio starts in
+  [0, one tick); the offset between them stays. Missing or backward stamps are regenerated from the nominal rate and
+  counted.
 - Corrupt packets are skipped and counted. The declared number of frames and duration end no loop.
-- Y'CbCr becomes RGB by the file's own matrix and range; where it names no matrix, BT.601 below 720 lines and BT.709 from there on,
-  as players do, and the guess is noted.
+- Y'CbCr becomes RGB by the file's own matrix and range; where it names no matrix, BT.601 below 720 lines and BT.709
+  from there on, as players do, and the guess is noted.
 
 First form: 10 and 12 bit are read as 8 bit, alpha is dropped, interlaced fields are taken as frames; each is noted.
 """
@@ -22,7 +24,10 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import EOFError as EndOfFile
+from av.error import FFmpegError, InvalidDataError
 from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
@@ -99,7 +104,7 @@ def open_file(path: Path) -> InputContainer:
     _refuse_what_is_no_video(path)
     try:
         return av.open(f"file:{path.resolve()}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path}: {_reason(path, error)}") from error
 
 
@@ -115,7 +120,10 @@ def origin_of(container: InputContainer, stream: VideoStream) -> Fraction:
 
 
 class _Clock:
-    """Presentation times that rise: taken from the stamps where they do, regenerated from the rate where they do not."""
+    """Presentation times that rise.
+
+    Taken from the stamps where they do, regenerated from the rate where they do not.
+    """
 
     def __init__(self, info: VideoInfo, notes: Notes) -> None:
         self.info, self.notes = info, notes
@@ -169,13 +177,13 @@ class _Converter:
             interpolation=_CONVERSION,
             threads=1,
         )
-        return _upright(rgb.to_ndarray(), self.info.rotation, self.info.is_mirrored)
+        return _upright(rgb.to_ndarray(), self.info)
 
 
-def _upright(rgb: np.ndarray, rotation: int, is_mirrored: bool) -> np.ndarray:
+def _upright(rgb: np.ndarray, info: VideoInfo) -> np.ndarray:
     """Turn counter-clockwise, then mirror left and right."""
-    rgb = np.rot90(rgb, rotation // 90 % 4)
-    return np.ascontiguousarray(rgb[:, ::-1] if is_mirrored else rgb)
+    rgb = np.rot90(rgb, info.rotation // 90 % 4)
+    return np.ascontiguousarray(rgb[:, ::-1] if info.is_mirrored else rgb)
 
 
 def _turn(picture: VideoFrame) -> tuple[int, bool]:
@@ -183,7 +191,7 @@ def _turn(picture: VideoFrame) -> tuple[int, bool]:
 
     The matrix (16.16 fixed point, row vectors) sends x, y to x' = a x + c y, y' = b x + d y, y down.
     """
-    side = picture.side_data.get(SideDataType.DISPLAYMATRIX)
+    side: Any = picture.side_data.get(SideDataType.DISPLAYMATRIX)  # pyright: ignore
     if side is None:
         return 0, False
     a, b, _, c, d = struct.unpack("=5i", bytes(side)[:20])
@@ -201,9 +209,9 @@ def _decode(container: InputContainer, stream: VideoStream, notes: Notes) -> Ite
     for packet in _packets(container, stream, notes):
         try:
             pictures = packet.decode()
-        except av.error.EOFError:
+        except EndOfFile:
             return
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             failed += 1
             notes.count("corrupt packets skipped")
             if failed == _ERRORS_IN_A_ROW:
@@ -216,10 +224,13 @@ def _decode(container: InputContainer, stream: VideoStream, notes: Notes) -> Ite
 
 
 def _packets(container: InputContainer, stream: VideoStream, notes: Notes) -> Iterator[Any]:
-    """Packets of the stream and the empty one that flushes; a read error ends the file, and the decoder is still flushed."""
+    """Packets of the stream and the empty one that flushes.
+
+    A read error ends the file, and the decoder is still flushed.
+    """
     try:
         yield from container.demux(stream)
-    except (av.error.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         notes.say(f"the file breaks off ({getattr(error, 'strerror', None) or error})")
         yield _Flush(stream)
 
@@ -300,7 +311,7 @@ def _stream_info(stream: Any) -> StreamInfo:
 
 
 def _is_cover(stream: VideoStream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -371,7 +382,7 @@ def _reason(path: Path, error: Exception) -> str:
     boxes = _mp4_boxes(path)
     if b"ftyp" in boxes and b"moov" not in boxes:
         return "its index (moov) is missing: the file is not complete; copy or record it again"
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, InvalidDataError):
         return "no media file that FFmpeg knows, or damaged at its start"
     return f"cannot be opened ({getattr(error, 'strerror', None) or error})"
 

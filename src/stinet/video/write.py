@@ -2,10 +2,11 @@
 
 Promises
 - The file appears whole or not at all: it grows as `.NAME.part` beside its place and is moved there at the end.
-- Frame times are whole ticks of `time_base`, so that nothing is rounded (Matroska itself stores milliseconds; that is noted).
+- Frame times are whole ticks of `time_base`, so that nothing is rounded (Matroska itself stores milliseconds; that is
+  noted).
 - The matrix and range that the source was read with are used and tagged, so that colours do not shift.
-- Audio is copied packet by packet; audio that the container refuses becomes AAC. Other streams are kept where the container takes
-  them, and each one dropped is named. Nothing of this ever ends the job.
+- Audio is copied packet by packet; audio that the container refuses becomes AAC. Other streams are kept where the
+  container takes them, and each one dropped is named. Nothing of this ever ends the job.
 - Packets of other streams are written up to the time of the video: memory does not grow with the length.
 
 First form: 8 bit, 4:2:0; a picture with an odd side becomes 4:4:4, which is noted.
@@ -22,6 +23,7 @@ from typing import IO, Any
 import av
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError, InvalidDataError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
@@ -50,8 +52,8 @@ _SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 class Writer:
     """One video file being written; a context manager, and leaving it with an error leaves nothing behind.
 
-    `size` is width, height; `time_base` the tick of which every frame time is a multiple; `source` the file whose other streams,
-    metadata, colour and pixel shape are kept; `seconds` cuts its other streams.
+    `size` is width, height; `time_base` the tick of which every frame time is a multiple; `source` the file whose
+    other streams, metadata, colour and pixel shape are kept; `seconds` cuts its other streams.
 
     Raises:
         OutputError: an unknown suffix, a size beyond the encoder's limit, or a file that cannot be written.
@@ -92,7 +94,8 @@ class Writer:
         limit = _LIMITS_PX.get(self.encode.codec)
         if limit and max(self.size) > limit:
             raise OutputError(
-                f"{self.path}: {self.size[0]}x{self.size[1]} is beyond the {limit} px of {self.encode.codec}; choose a smaller size"
+                f"{self.path}: {self.size[0]}x{self.size[1]} is beyond the {limit} px of {self.encode.codec}; "
+                "choose a smaller size"
             )
         if self.time_base.denominator > _MAX_TICKS or self.time_base.numerator > _MAX_TICKS:
             self.notes.say(f"times rounded to 1/90000 s (the source ticks in {self.time_base} s)")
@@ -124,8 +127,8 @@ class Writer:
                 self._stream = self._add_video()
                 self._others.add_to(self._container, attempt)
                 self._container.start_encoding()
-            except (av.error.FFmpegError, ValueError) as error:
-                with suppress(av.error.FFmpegError):
+            except (FFmpegError, ValueError) as error:
+                with suppress(FFmpegError):
                     self._container.close()
                 self._discard()
                 if attempt is _ATTEMPTS[-1]:
@@ -223,7 +226,10 @@ class Writer:
 
 
 _ATTEMPTS = ("all", "audio", "aac", "none")
-"""What is asked of a container, one after the other until it agrees: every stream, copied audio, AAC audio, video alone."""
+"""What is asked of a container, one after the other until it agrees.
+
+Every stream, copied audio, AAC audio, video alone.
+"""
 
 
 class _Others:
@@ -272,14 +278,14 @@ class _Others:
         if attempt == "none" or kind not in ("audio", "subtitle") or (kind == "subtitle" and attempt != "all"):
             return None
         if attempt != "aac" or kind != "audio":
-            with suppress(ValueError, av.error.FFmpegError):
+            with suppress(ValueError, FFmpegError):
                 added: Any = output.add_stream_from_template(stream)
                 added.metadata.update(stream.metadata)
                 added.disposition = stream.disposition
                 return _Copied(added, f"{kind} copied")
         if kind != "audio":
             return None
-        with suppress(ValueError, av.error.FFmpegError):
+        with suppress(ValueError, FFmpegError):
             return _Encoded(output, stream)
         return None
 
@@ -297,7 +303,7 @@ class _Others:
             return
         try:
             yield from (packet for packet in self._input.demux(*wanted) if packet.size)
-        except (av.error.FFmpegError, OSError):
+        except (FFmpegError, OSError):
             self.notes.say("audio ends where the file breaks off")
 
     def mux_until(self, time: Fraction | None) -> None:
@@ -316,7 +322,7 @@ class _Others:
             track = self._tracks[packet.stream_index]
             try:
                 track.mux(self._output, packet, self.source.origin)
-            except (av.error.InvalidDataError, ValueError):
+            except (InvalidDataError, ValueError):
                 self.notes.count("damaged audio packets dropped")
 
     def finish(self) -> None:
@@ -438,7 +444,7 @@ class _disk_errors:  # noqa: N801
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, av.error.FFmpegError | OSError) and not isinstance(error, StinetError):
+        if isinstance(error, FFmpegError | OSError) and not isinstance(error, StinetError):
             raise OutputError(
                 f"{self.path}: cannot be written ({getattr(error, 'strerror', None) or error})"
             ) from error
