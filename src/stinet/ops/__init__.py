@@ -1,0 +1,1 @@
+"""Differentiable functions of tensors: no weights, no state, no settings, no files."""

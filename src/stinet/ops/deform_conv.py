@@ -2,14 +2,15 @@ r"""Modulated deformable convolution (DCNv2): every tap of the kernel reads at a
 
     y(p) = sum_k  W_k . sigmoid(m_k(p)) . x(p + p_k + o_k(p) + F(p)),     p_k = (i - r, j - r), k = K i + j
 
-K is the side of an odd kernel, r = (K - 1) / 2; the channels of x fall into `groups` that have their own offsets and masks;
-F is an optional flow that is added to all of them. x is sampled bilinearly and is zero outside, with a ramp of one
-pixel down to it. Stride and dilation are 1; the size is kept.
+K is the side of an odd kernel, r = (K - 1) / 2; the channels of x fall into `groups` that have their own offsets and
+masks; F is an optional flow that is added to all of them. x is sampled bilinearly and is zero outside, with a ramp of
+one pixel down to it. Stride and dilation are 1; the size is kept.
 
-Channel layout: `offset` holds, for each group and in it for each tap, dy and then dx; `mask_logits` a value for each group
-and in it for each tap. F has dx first, as every flow here. A mask logit of zero halves the convolution.
+Channel layout: `offset` holds, for each group and in it for each tap, dy and then dx; `mask_logits` a value for each
+group and in it for each tap. F has dx first, as every flow here. A mask logit of zero halves the convolution.
 
-Nothing here bounds an offset: an offset that runs away reads zeros and gets no gradient back. `bound_offsets` is for the caller.
+Nothing here bounds an offset: one that runs away reads zeros and gets no gradient back. `bound_offsets` is for the
+caller.
 """
 
 import torch
@@ -39,27 +40,22 @@ def deform_conv(
     batch, channels, height, width = x.shape
     taps = weight.shape[-1] ** 2
     assert channels % groups == 0, f"{channels} channels in {groups} groups"
-    assert offset.shape[1] == 2 * groups * taps, f"{offset.shape[1]} offset channels for {groups} groups of {taps} taps"
+    assert offset.shape[1] == 2 * groups * taps, f"{offset.shape[1]} offset channels, not 2 * {groups} * {taps}"
     assert mask_logits.shape[1] == groups * taps, f"{mask_logits.shape[1]} mask channels, not {groups} * {taps}"
     at_x, at_y = _places(offset, groups, weight.shape[-1], base_flow)  # b g k h w
     mask = mask_logits.sigmoid().view(batch, groups, taps, height, width)
-    if takes_rows(x, at_x, mask):
+    if takes_rows(channels // groups, x, at_x, mask):
         points = [part.permute(0, 3, 4, 2, 1).reshape(batch, -1, groups) for part in (at_x, at_y, mask)]
         sampled = sample_rows(x, points[0], points[1], padding="zeros", weight=points[2])  # b (h w k) c
         matrix = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
         out = functional.linear(sampled.view(batch, height, width, taps * channels), matrix, bias)
         return out.permute(0, 3, 1, 2)
     folded = (batch * groups, taps * height, width)
-    sampled = sample_grid(
-        x.reshape(batch * groups, channels // groups, height, width),
-        at_x.reshape(folded),
-        at_y.reshape(folded),
-        padding="zeros",
-    )
+    groups_of_x = x.reshape(batch * groups, channels // groups, height, width)
+    sampled = sample_grid(groups_of_x, at_x.reshape(folded), at_y.reshape(folded), padding="zeros")
     sampled = sampled * mask.reshape(folded).unsqueeze(1).to(sampled.dtype)
-    return functional.conv2d(
-        sampled.view(batch, channels * taps, height, width), weight.reshape(-1, channels * taps, 1, 1), bias
-    )
+    sampled = sampled.reshape(batch, channels * taps, height, width)
+    return functional.conv2d(sampled, weight.reshape(-1, channels * taps, 1, 1), bias)
 
 
 def bound_offsets(raw: Float[Tensor, "*shape"], max_px: float) -> Float[Tensor, "*shape"]:

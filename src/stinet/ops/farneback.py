@@ -1,27 +1,26 @@
 r"""Dense optical flow by Farneback's polynomial expansion: batched, differentiable, and equal to OpenCV's.
 
-Around every pixel a frame is fitted by a quadratic, I(x) ~ x' A x + b' x + c, under a Gaussian of sigma 1.2 and 11 taps.
+Around every pixel a frame is fitted by a quadratic, I(x) ~ x' A x + b' x + c, under a Gaussian of 11 taps, sigma 1.2.
 Where I2(x) = I1(x - d), the quadratics give A d = db, summed over a 15 x 15 window and solved for d = (dx, dy):
 
     A = (A1(x) + A2(x + d0)) / 2,   db = (b1(x) - b2(x + d0)) / 2 + A d0                (1)
     d = (sum A'A)^-1 sum A'db                                                           (2)
 
 with d0 the flow so far: three rounds on each level of a pyramid of up to four. All constants are those of the paper's
-call, cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 3, 15, 3, 5, 1.2, 0), and so are the details: blurs and borders, the
-down-weighted frame of 5 pixels, and the last row and column counting as outside.
+call, cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 3, 15, 3, 5, 1.2, 0), and so are the details: blurs and borders,
+the down-weighted frame of 5 pixels, and the last row and column counting as outside.
 
-Conventions: frames in [0, 1], RGB or gray; inside, gray in 0..255 as 0.299 R + 0.587 G + 0.114 B, **not rounded** to 8
-bits. Flow in pixels from the first frame to the second, channel 0 = dx (right), channel 1 = dy (down): second(x + flow(x))
-looks like first(x). Flows are float32 at least, whatever the frames are, and autocast does not change that.
+Conventions: frames in [0, 1], RGB or gray; inside, gray in 0..255 as 0.299 R + 0.587 G + 0.114 B, **not rounded** to
+8 bits. Flow in pixels from the first frame to the second, channel 0 = dx (right), channel 1 = dy (down): second(x +
+flow(x)) looks like first(x). Flows are float32 at least, whatever the frames are, and autocast does not change that.
 
-Differentiable but for the floor of a coordinate and the test whether it lies inside. Flat areas give about zero flow and
-about zero gradient. What needs one frame only is done once per frame (`expand`) and serves every pair it is in.
+Differentiable but for the floor of a coordinate and the test whether it lies inside. Flat areas give about zero flow
+and about zero gradient. What needs one frame only is done once per frame (`expand`) and serves every pair it is in.
 
 On the CPU and without gradients OpenCV itself does the work if it is installed; the test suite holds both equal.
 """
 
 import functools
-import math
 from dataclasses import dataclass
 
 import torch
@@ -94,19 +93,10 @@ def _flow_by_opencv(
     except ImportError:
         return None
     flow = torch.empty(first.shape[0], *first.shape[-2:], 2)
+    settings = (0.5, LEVELS, WINDOW_PX, ROUNDS, POLY_RADIUS, POLY_SIGMA, 0)
     for index, (a, b) in enumerate(zip(first.detach(), second.detach(), strict=True)):
-        start = flow[index].numpy()
         cv2.calcOpticalFlowFarneback(
-            a[0].contiguous().numpy(),
-            b[0].contiguous().numpy(),
-            start,
-            0.5,
-            LEVELS,
-            WINDOW_PX,
-            ROUNDS,
-            POLY_RADIUS,
-            POLY_SIGMA,
-            0,
+            a[0].contiguous().numpy(), b[0].contiguous().numpy(), flow[index].numpy(), *settings
         )
     return flow.permute(0, 3, 1, 2)
 
@@ -145,10 +135,17 @@ def _normal_equations(
 
 
 def _window_mean(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Mean over a square window, the edge pixels repeated outside."""
+    """Mean over a square window, the edge pixels repeated outside. Sums of 15 are built from sums of 8, 4, 2 and 1."""
     reach = WINDOW_PX // 2
-    maps = functional.avg_pool2d(functional.pad(maps, (0, 0, reach, reach), "replicate"), (WINDOW_PX, 1), 1)
-    return functional.avg_pool2d(functional.pad(maps, (reach, reach, 0, 0), "replicate"), (1, WINDOW_PX), 1)
+    for axis, padding in ((2, (0, 0, reach, reach)), (3, (reach, reach, 0, 0))):
+        side = maps.shape[axis]
+        ones = functional.pad(maps, padding, "replicate")
+        twos = ones.narrow(axis, 0, side + 13) + ones.narrow(axis, 1, side + 13)
+        fours = twos.narrow(axis, 0, side + 11) + twos.narrow(axis, 2, side + 11)
+        eights = fours.narrow(axis, 0, side) + fours.narrow(axis, 4, side)
+        rest = fours.narrow(axis, 8, side) + twos.narrow(axis, 12, side) + ones.narrow(axis, 14, side)
+        maps = (eights + rest) / WINDOW_PX
+    return maps
 
 
 def _solve(maps: Float[Tensor, "b 5 h w"]) -> Float[Tensor, "b 2 h w"]:
@@ -209,7 +206,8 @@ def _moments(
 ) -> tuple[Float[Tensor, "3 1 taps 1"], Float[Tensor, "5 3 1 taps"]]:
     """Kernels from an image to its moments in y, and from those to the five coefficients.
 
-    With n-th moments B (n = 2) and C (n = 4) of the Gaussian, the fit weighs x by 1/B, xy by 1/B^2 and x^2 - B by 1/(C - B^2).
+    With B and C the second and fourth moment of the Gaussian, the fit weighs x by 1/B, xy by 1/B^2 and x^2 - B by
+    1/(C - B^2).
     """
     x = torch.arange(-POLY_RADIUS, POLY_RADIUS + 1, dtype=torch.float64)
     g = torch.exp(-(x**2) / (2 * POLY_SIGMA**2))
@@ -229,12 +227,20 @@ def _moments(
 @functools.lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _border_weight(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "h w"]:
-    """Pixels near the edge count less: their quadratics were fitted to repeated pixels."""
-    sides = []
+    """Pixels near the edge count less: their quadratics were fitted to repeated pixels.
+
+    OpenCV finds these pixels by comparing unsigned numbers. On sides below 10 px they wrap around and some pixels
+    keep the weight 1; so do ours.
+    """
+    weights, near = [], []
+    margin = len(BORDER_WEIGHTS)
     for side in (height, width):
+        at = torch.arange(side)
         weight = torch.ones(side, dtype=torch.float64)
-        near = torch.tensor(BORDER_WEIGHTS[:side], dtype=torch.float64)
-        weight[: len(near)] *= near
-        weight[side - len(near) :] *= near.flip(0)
-        sides.append(weight)
-    return (sides[0][:, None] * sides[1]).to(dtype=dtype, device=device)
+        few = min(side, margin)
+        weight[:few] *= torch.tensor(BORDER_WEIGHTS[:few], dtype=torch.float64)
+        weight[side - few :] *= torch.tensor(BORDER_WEIGHTS[:few], dtype=torch.float64).flip(0)
+        weights.append(weight)
+        near.append((at - margin) % 2**32 >= (side - 2 * margin) % 2**32)
+    product = weights[0][:, None] * weights[1]
+    return torch.where(near[0][:, None] | near[1], product, 1.0).to(dtype=dtype, device=device)

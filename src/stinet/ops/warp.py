@@ -2,17 +2,18 @@ r"""Backward warping: read a frame where a flow field points.
 
     J(x) = I(x + F(x)),        x in {0..W-1} x {0..H-1}                            (1)
 
-F is in pixels of the image it is read at, channel 0 = dx (right), channel 1 = dy (down). Sampling is bilinear; outside
-the frame the nearest edge pixel is read. Differentiable in I and in F.
+F is in pixels of the image it is read at, channel 0 = dx (right), channel 1 = dy (down). Sampling is bilinear;
+outside the frame the nearest edge pixel is read. Differentiable in I and in F.
 
-Two roads give the same numbers. On the CPU and without gradients, the four neighbours of a point and their weights are one
-`embedding_bag` over the pixels, seen as rows of channels: several times faster than `grid_sample`, and free of the rounding
-of its normalised coordinates. Elsewhere `grid_sample` does it. Coordinates are float32 at least, whatever the image is.
-The first road rounds the four weights to the image's precision: with bfloat16 a sample is good to about 2^-8 of its size.
+Two roads give the same numbers. On the CPU, without gradients and with many channels, the four neighbours of a point
+and their weights are one `embedding_bag` over the pixels, seen as rows of channels: several times faster than
+`grid_sample`, and free of the rounding of its normalised coordinates. Elsewhere `grid_sample` does it, good to about
+1e-5 px. Coordinates are float32 at least, whatever the image is. The first road rounds the four weights to the
+image's precision: with bfloat16 a sample is good to about 2^-8 of its size.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,8 +21,14 @@ __all__ = ["bilinear_sample", "pixel_grid", "sample_grid", "sample_rows", "takes
 
 
 def warp(image: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
-    """Sample `image` at x + flow(x), Eq. (1). A flow that is zero everywhere returns the image itself."""
+    """Sample `image` at x + flow(x), Eq. (1).
+
+    A flow that is zero everywhere returns the image itself on the CPU when no gradient is asked for, elsewhere its
+    values to within rounding.
+    """
     flow = _at_least_float32(flow)
+    if _runs_plainly(image, flow) and not flow.any():
+        return image
     x, y = pixel_grid(flow)
     return bilinear_sample(image, flow[:, 0] + x, flow[:, 1] + y, padding="border")
 
@@ -43,20 +50,27 @@ def bilinear_sample(
 ) -> Float[Tensor, "b c oh ow"]:
     """Read `image` at columns `x` and rows `y` in pixels (0, 0 is the centre of the first pixel).
 
-    `padding` is what lies outside: "border" repeats the nearest edge pixel, "zeros" is black, with a ramp of one pixel
-    down to it. Differentiable in all three tensors. A channels_last image gives a channels_last result without a copy.
+    `padding` is what lies outside: "border" repeats the nearest edge pixel, "zeros" is black, with a ramp of one
+    pixel down to it. Differentiable in all three tensors. A channels_last image gives a channels_last result without
+    a copy.
     """
-    if takes_rows(image, x, y):
+    if takes_rows(image.shape[1], image, x, y):
         rows = sample_rows(image, x.flatten(1).unsqueeze(-1), y.flatten(1).unsqueeze(-1), padding=padding)
         return rows.view(*x.shape, -1).permute(0, 3, 1, 2)
     return sample_grid(image, x, y, padding=padding)
 
 
-def takes_rows(*tensors: Tensor) -> bool:
-    """Whether `sample_rows` is the faster road: on the CPU, and nobody asks for gradients."""
+def takes_rows(channels: int, *tensors: Tensor) -> bool:
+    """Whether `sample_rows` is the faster road for points that read so many channels each (measured from 1 to 64)."""
+    return channels >= 16 and _runs_plainly(*tensors)
+
+
+def _runs_plainly(*tensors: Tensor) -> bool:
+    """On the CPU, nobody asks for gradients, and nobody records the operations for another engine."""
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
     needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return on_cpu and not needs_gradient and not torch.compiler.is_compiling()
+    is_traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    return on_cpu and not needs_gradient and not is_traced and not torch.compiler.is_compiling()
 
 
 def sample_grid(image: Tensor, x: Tensor, y: Tensor, *, padding: str) -> Tensor:
@@ -81,41 +95,37 @@ def sample_rows(
     """
     assert padding in ("border", "zeros"), padding
     batch, channels, height, width = image.shape
-    groups = x.shape[-1]
-    x, y = _at_least_float32(x), _at_least_float32(y)
-    (left, right), across = _neighbours(x, width, padding)
-    (top, bottom), down = _neighbours(y, height, padding)
+    points, groups = x.shape[1:]
+    table = image.permute(0, 2, 3, 1).reshape(-1, channels // groups)
+    left, across = _neighbours(_at_least_float32(x), width, padding)
+    top, down = _neighbours(_at_least_float32(y), height, padding)
     if weight is not None:
         down = (down[0] * weight, down[1] * weight)
-    first = torch.arange(batch, dtype=torch.int32, device=x.device).view(batch, 1, 1) * (height * width)
-    group = torch.arange(groups, dtype=torch.int32, device=x.device)
-    top, bottom = top * width + first, bottom * width + first
-    index = torch.stack((top + left, top + right, bottom + left, bottom + right), dim=-1)
-    weights = torch.stack((down[0] * across[0], down[0] * across[1], down[1] * across[0], down[1] * across[1]), dim=-1)
+    first = left.add_(top, alpha=width)
+    if batch > 1:
+        first += torch.arange(0, batch * height * width, height * width, dtype=torch.int32).view(-1, 1, 1)
     if groups > 1:
-        index = index * groups + group.unsqueeze(-1)
-    table = image.permute(0, 2, 3, 1).reshape(batch * height * width * groups, channels // groups)
-    weights = weights.to(table.dtype)
-    rows = functional.embedding_bag(index.view(-1, 4), table, per_sample_weights=weights.view(-1, 4), mode="sum")
-    return rows.view(batch, -1, channels)
+        first = first.mul_(groups).add_(torch.arange(groups, dtype=torch.int32))
+    right, below = groups * min(width - 1, 1), groups * width * min(height - 1, 1)
+    index = torch.stack((first, first + right, first + below, first + (below + right)), dim=-1).view(-1, 4)
+    weights = torch.stack([part * side for part in down for side in across], dim=-1).view(-1, 4).to(table.dtype)
+    return functional.embedding_bag(index, table, per_sample_weights=weights, mode="sum").view(batch, points, channels)
 
 
-def _neighbours(at: Tensor, side: int, padding: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The two pixels around a coordinate of one axis, inside the image, and their weights."""
+def _neighbours(at: Tensor, side: int, padding: str) -> tuple[Int32[Tensor, "*n"], tuple[Tensor, Tensor]]:
+    """The first of the two pixels that a coordinate of one axis lies between, and the weights of both.
+
+    Both are inside the image: at its end and outside, the pair is the nearest one.
+    """
     if padding == "border":
         at = at.clamp(0, side - 1)
-        before = at.floor()
-        after_weight = at - before
-        before_weight = 1 - after_weight
-    else:
-        at = at.clamp(-1, side)  # further out both weights are zero, too
-        before = at.floor()
-        after_weight = at - before
-        before_weight = (1 - after_weight) * (before >= 0) * (before < side)
-        after_weight = after_weight * (before < side - 1)
-    near = before.clamp(0, side - 1).int()
-    far = (before + 1).clamp(0, side - 1).int()
-    return (near, far), (before_weight, after_weight)
+    before = at.floor().nan_to_num_(0).clamp_(0, max(side - 2, 0))  # NaN is read somewhere, and its weight stays NaN
+    beyond = at - before
+    if padding == "border":
+        return before.int(), (1 - beyond, beyond)
+    of_first = (1 - beyond.abs()).clamp_(min=0)
+    of_second = (1 - (beyond - 1).abs()).clamp_(min=0) if side > 1 else torch.zeros_like(beyond)
+    return before.int(), (of_first, of_second)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
