@@ -26,7 +26,8 @@ FLOORS = (
     ("infer", "peers", "engines"),
     ("catalogue",),
     ("upscale", "train", "evaluate", "compare"),
-    ("ablate", "bench", "cluster", "demo", "face"),
+    ("face",),
+    ("ablate", "bench", "cluster", "demo"),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stinet.upscale import Progress
     from stinet.video.frame import VideoInfo
 
-__all__ = ["app"]
+__all__ = ["app", "compare", "demo", "evaluate", "info", "models", "progress_bar", "root", "train", "upscale"]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,12 +50,13 @@ def _seconds(text: str) -> Fraction:
     return value
 
 
-def _version(is_asked: bool) -> None:  # noqa: FBT001 (typer's callback)
+def _version(is_asked: bool) -> bool:  # noqa: FBT001 (typer's callback)
     if is_asked:
         from importlib.metadata import version
 
         print(f"stinet {version('stinet')}")
         raise typer.Exit
+    return is_asked
 
 
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="where the model runs")]

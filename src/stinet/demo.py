@@ -22,7 +22,7 @@ from stinet.video.read import read_frames
 if TYPE_CHECKING:
     from stinet.upscale import Progress
 
-__all__ = ["CLIP", "Shown", "demonstrate"]
+__all__ = ["CLIP", "Shown", "demonstrate", "detail"]
 
 CLIP = Path(__file__).parent / "samples" / "with_audio_480x270.mp4"
 """Bundled with the package; its source and licence stand beside it."""

@@ -37,7 +37,7 @@ def upscale_video(
     source: str | Path,
     output: str | Path | None = None,
     *,
-    fps: str | float | Fraction | None = None,
+    fps: str | int | float | Fraction | None = None,
     size: str | None = None,
     model: str = "stinet-s",
     device: str = "auto",
