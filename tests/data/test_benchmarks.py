@@ -1,5 +1,6 @@
 """Clips on disk and the windows they are shown in."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import stinet
 from stinet.data.benchmarks import Clip, find_clips, windows
 from stinet.errors import ConfigError, InputError
 
@@ -136,3 +138,14 @@ def test_a_place_without_clips_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=name):
         find_clips(tmp_path / name)
+
+
+def test_a_video_file_is_a_clip_alone_and_beside_folders_of_images(tmp_path: Path) -> None:
+    (video,) = (Path(stinet.__file__).parent / "samples").glob("*.mp4")
+    shutil.copy(video, tmp_path / "film.mp4")
+    write_frames(tmp_path / "walk", "1.png")
+    (alone,), both = find_clips(tmp_path / "film.mp4"), find_clips(tmp_path)
+    assert [clip.name for clip in both] == ["film.mp4", "walk"]
+    first, second = next(iter(alone.read())), next(iter(both[0].read()))
+    np.testing.assert_array_equal(first, second)
+    assert first.dtype == np.uint8
