@@ -110,6 +110,10 @@ def test_the_public_face_is_sorted_and_true() -> None:
         _ = stinet.no_such_name  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_the_tree_in_the_readme_lists_every_module() -> None:
+    assert tree_complaints(package(), (ROOT / "README.md").read_text(encoding="utf-8")) == []
+
+
 @pytest.mark.parametrize("line", [
     "import stinet.model.blocks",
     "from stinet.model import blocks",
@@ -206,6 +210,14 @@ def test_postponed_annotations_are_seen() -> None:
 def test_a_path_outside_is_seen(text: str) -> None:
     assert outside_complaints({"stinet.ops.a": text})
     assert outside_complaints({"stinet.ops.a": "the weights are shared / work on both"}) == []
+
+
+def test_a_module_that_the_tree_lacks_or_invents_is_seen() -> None:
+    tree = "    src/stinet/\n      cli.py  commands\n      ops/\n        warp.py  warp\n"
+    sources = {"stinet.cli": "", "stinet.ops.__init__": "", "stinet.ops.warp": ""}
+    assert tree_complaints(sources, tree) == []
+    assert tree_complaints({**sources, "stinet.ops.new": ""}, tree) == ["README.md lacks ops/new.py"]
+    assert tree_complaints({"stinet.cli": "", "stinet.ops.__init__": ""}, tree) == ["README.md invents ops/warp.py"]
 
 
 def package() -> Sources:
@@ -331,6 +343,22 @@ def outside_complaints(sources: Sources) -> list[str]:
     """Files that name a folder outside the repository."""
     pattern = re.compile("/wo" + r"rk/|\bsha" + "red/")
     return [f"{name}: {match}" for name, text in sources.items() for match in pattern.findall(text)]
+
+
+def tree_complaints(sources: Sources, readme: str) -> list[str]:
+    """Modules that the tree of the README lacks, and files in it that are no module."""
+    listed, folder = set(), ""
+    for indent, name in re.findall(
+        r"^    ( {2}| {4})([\w.]+/?)(?=\s)", readme.partition("src/stinet/\n")[2], re.MULTILINE
+    ):
+        if name.endswith("/"):
+            folder = name
+        elif name.endswith(".py"):
+            listed.add(name if indent == "  " else folder + name)
+    paths = {"/".join(module.split(".")[1:]) + ".py" for module in sources}
+    due = {path for path in paths if not path.endswith("/__init__.py")}
+    lacking = [f"README.md lacks {path}" for path in sorted(due - listed)]
+    return lacking + [f"README.md invents {path}" for path in sorted(listed - due)]
 
 
 def room(module: str) -> str:
