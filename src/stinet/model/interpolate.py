@@ -35,7 +35,7 @@ from stinet.model.blocks import (
     upscale_conv,
 )
 from stinet.model.timeline import Timeline
-from stinet.ops.warp import warp
+from stinet.ops.warp import warp, warp_cubic
 
 __all__ = ["Flows", "Interpolate", "Interpolated", "MotionNet", "Pnet", "enlarge_flow"]
 
@@ -203,12 +203,12 @@ class Interpolate(nn.Module):
         adapt = (tau, 1 - tau) if self.flow == "adapted" else (1.0, 1.0)
         to_left = flows.backward[:, left].flatten(0, 1) * adapt[0]
         to_right = flows.forward[:, left].flatten(0, 1) * adapt[1]
-        warped = [warp(frame_pair[0], to_left), warp(frame_pair[1], to_right)]
+        warped = [warp_cubic(frame_pair[0], to_left), warp_cubic(frame_pair[1], to_right)]
         motion, correction = self.motion(to_left, to_right, torch.cat(warped, dim=1))
         share = tau
         if correction is not None:
             to_left, to_right = to_left + correction[:, :2], to_right + correction[:, 2:4]
-            warped = [warp(frame_pair[0], to_left), warp(frame_pair[1], to_right)]
+            warped = [warp_cubic(frame_pair[0], to_left), warp_cubic(frame_pair[1], to_right)]
             share = torch.sigmoid(torch.logit(tau) + correction[:, 4:])
         blend = (1 - share) * warped[0] + share * warped[1]
         if self.aligned:
@@ -279,7 +279,7 @@ def _plus_blend(made: Tensor | None, pair: tuple[Tensor, Tensor] | None, share: 
     """Pnet then only adds to the blend of the aligned neighbours."""
     if made is None or pair is None:
         return made
-    if share.shape[-1] > 1 and up > 1:
+    if share.shape[-2:] != (1, 1) and up > 1:
         share = functional.interpolate(share, scale_factor=up, mode="bilinear", align_corners=False)
     return made + torch.lerp(pair[0], pair[1], share.to(pair[0].dtype))
 
