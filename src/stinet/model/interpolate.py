@@ -109,8 +109,8 @@ class Pnet(nn.Module):
         branches: tuple[str, ...],
     ) -> None:
         super().__init__()
-        if up == 1:
-            grid = "native"
+        if up == 1 or len(branches) == 1:
+            grid = "native"  # one grid, or one branch that has nobody to meet on another
         self.up = up
         shape = {"channels": channels, "inputs": inputs, "own": own}
         self.low = _Branch(**shape, change=up if grid == "high" else 1, enlarges=True) if "low" in branches else None
