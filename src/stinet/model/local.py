@@ -129,10 +129,10 @@ class _BranchWeights(nn.Module):
 
     def __init__(
         self, *, channels: int, width: int, kernel: int, groups: int, max_offset_px: float,
-        fusion: Literal["pointwise", "residual"], blocks: int,
+        fusion: Literal["pointwise", "residual"], blocks: int, finds_offsets: bool,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.offsets = MotionOffsets(channels, width)
+        self.offsets = MotionOffsets(channels, width) if finds_offsets else None
         shape = {"channels": channels, "width": width, "kernel": kernel, "groups": groups}
         self.align = nn.ModuleDict({side: Align(**shape, max_offset_px=max_offset_px) for side in SIDES})
         self.fusion = Fusion(channels, fusion, blocks)
@@ -162,19 +162,22 @@ class Local(nn.Module):
         """`up`: factor from L's grid to the grid where H is aligned; `down`: factor that H is strided down by first."""
         super().__init__()
 
-        def weights() -> _BranchWeights:
-            return _BranchWeights(
-                channels=channels, width=width, kernel=kernel, groups=groups, max_offset_px=max_offset_px,
-                fusion=fusion, blocks=blocks,
-            )  # fmt: skip
-
         self.guided = guided
         self.up = up
         self.branches = branches
         self.sources = tuple(name for name in branches if offsets_from in ("both", name))
         both = len(branches) == 2
+
+        def weights(*, finds_offsets: bool = True) -> _BranchWeights:
+            return _BranchWeights(
+                channels=channels, width=width, kernel=kernel, groups=groups, max_offset_px=max_offset_px,
+                fusion=fusion, blocks=blocks, finds_offsets=finds_offsets,
+            )  # fmt: skip
+
         self.weights = nn.ModuleDict(
-            {"shared": weights()} if is_shared or not both else {n: weights() for n in branches}
+            {"shared": weights()}
+            if is_shared or not both
+            else {name: weights(finds_offsets=name in self.sources) for name in branches}
         )
         self.exchange = (
             nn.ModuleDict({side: OffsetExchange(width, up) for side in SIDES})
@@ -225,7 +228,11 @@ class Local(nn.Module):
         self, at: dict[str, Tensor], side: Side, batch: int, index: list[int], flow: dict[str, Tensor | None]
     ) -> dict[str, Tensor]:
         """Motion offsets for every branch, exchanged by Inet, or one set for both."""
-        found = {name: self._of(name).offsets(at[name], side, batch, index, flow[name]) for name in self.sources}
+        found: dict[str, Tensor] = {}
+        for name in self.sources:
+            finder = self._of(name).offsets
+            assert finder is not None
+            found[name] = finder(at[name], side, batch, index, flow[name])
         if self.exchange is not None:
             found["low"], found["high"] = self.exchange[side](found["low"], found["high"])
         if "low" in at and "low" not in found:
