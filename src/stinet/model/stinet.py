@@ -93,8 +93,12 @@ class STINet(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Source frames on either side that an output frame needs: one for every two ST-LR modules, and one more."""
-        return 1 + (self.config.local_modules + 1) // 2
+        """Source frames on either side that an output frame needs (without ST-GR).
+
+        One for every two ST-LR modules, and one more; one for each where no in-between frames are made.
+        """
+        modules = self.config.local_modules
+        return max(1 + (modules + 1) // 2, modules)
 
     def forward(
         self,
