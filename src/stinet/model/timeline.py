@@ -76,13 +76,15 @@ class Timeline:
 def _per_interval(sources: int, times: Times) -> list[tuple[float, ...]]:
     if sources < 1:
         raise UsageError("a clip needs at least one source frame")
-    nested = [tuple(item) for item in times if isinstance(item, Sequence)]
-    if nested and len(nested) == len(times):
-        if len(nested) != sources - 1:
-            raise UsageError(f"{len(nested)} tuples of times for {sources} source frames: {sources - 1} are due")
-        rows = nested
-    else:
-        rows = [tuple(float(item) for item in times if isinstance(item, int | float))] * (sources - 1)
+    try:
+        nested = [tuple(float(tau) for tau in item) for item in times if isinstance(item, Sequence)]
+        rows = nested or [tuple(float(tau) for tau in times)] * (sources - 1)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"times {times} are no numbers") from error
+    if nested and len(nested) != len(times):
+        raise UsageError(f"times {times} mix numbers and tuples: give one tuple, or one tuple per interval")
+    if nested and len(nested) != sources - 1:
+        raise UsageError(f"{len(nested)} tuples of times for {sources} source frames: {sources - 1} are due")
     for row in rows:
         if any(not 0 < tau < 1 for tau in row) or list(row) != sorted(set(row)):
             raise UsageError(f"times {row} must rise and lie strictly between 0 and 1")
