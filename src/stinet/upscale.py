@@ -98,7 +98,7 @@ def upscale_video(
     size = output_size(config.size, (info.width, info.height), fn.scale)
     target = default_output(info, config, rule) if output is None else Path(output)
     _refuse(source, target, config)
-    if getattr(fn, "device", None) is None:
+    if _device_kind(fn) == "cpu":
         runtime.use_fastest_threads()
     start = time.perf_counter()
     with ExitStack() as stack:
@@ -122,6 +122,8 @@ def upscale_video(
             sink.put(frame)
             if progress is not None:
                 progress(Progress(result.frames_in, result.frames_out, expected, time.perf_counter() - start))
+        if not result.frames_in:
+            raise InputError(f"{source}: no frame in the part that was asked for ({config.seconds} s)")
     return Summary(
         output=target,
         frames_in=result.frames_in,
@@ -224,13 +226,17 @@ def _writer(
 
 
 def _tiler(fn: ClipFunction, config: UpscaleConfig, notes: Notes) -> Tiler:
-    kind = getattr(getattr(fn, "device", None), "type", "cpu")
     return Tiler(
         config.tile,
         notes,
-        budget_bytes=runtime.memory_available_bytes(kind),
+        budget_bytes=runtime.memory_available_bytes(_device_kind(fn)),
         bytes_per_pixel=getattr(fn, "bytes_per_pixel", BYTES_PER_PIXEL),
     )
+
+
+def _device_kind(fn: ClipFunction) -> str:
+    """cpu, cuda or mps; a function that does not say works on the CPU."""
+    return getattr(getattr(fn, "device", None), "type", "cpu")
 
 
 def _refuse(source: Path, target: Path, config: UpscaleConfig) -> None:

@@ -78,8 +78,8 @@ class Tiler:
         smaller = side // 2
         if smaller < 2 * self.halo_px + _SMALLEST_PX:
             raise DeviceError(
-                f"out of memory with a tile of {side} px, and below {2 * self.halo_px + _SMALLEST_PX} px it is nearly all "
-                "halo; close other programs, or use a smaller model"
+                f"out of memory with a tile of {side} px, and one below {2 * self.halo_px + _SMALLEST_PX} px is nearly "
+                "all halo; close other programs, or use a smaller model"
             ) from error
         self.size_px = smaller
         self.notes.say(f"out of memory: tiles made smaller, {smaller} px")

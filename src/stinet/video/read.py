@@ -44,6 +44,9 @@ _BT709, _BT601, _UNSAID, _RGB = 1, 6, 2, 0
 
 _CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
+_HEAD_BYTES = 4_096
+"""What is looked at to tell text from media."""
+
 _ERRORS_IN_A_ROW = 200
 """Packets in a row that fail before a file counts as undecodable from there on."""
 
@@ -350,7 +353,7 @@ def _refuse_what_is_no_video(path: Path) -> None:
         raise InputError(f"{path}: a folder, not a video file")
     try:
         with path.open("rb") as file:
-            head = file.read(4096)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not head:
@@ -363,11 +366,13 @@ def _text_kind(head: bytes) -> str | None:
     """What a file that begins so is, if it is text."""
     if head.startswith((b"YUV4MPEG2", b"GIF8")):
         return None
+    is_cut = len(head) == _HEAD_BYTES
     try:
-        text = head[: len(head) - len(head) % 4].decode("utf-8", errors="strict" if len(head) < 4096 else "ignore")
+        text = head[:-3].decode("utf-8", errors="ignore") if is_cut else head.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    if len(text.encode()) < 0.98 * len(head) or any(ord(sign) < 32 and sign not in "\t\n\r\f\x1b" for sign in text):
+    is_binary = any(ord(sign) < 32 and sign not in "\t\n\r\f\x1b" for sign in text)
+    if is_binary or len(text.encode()) < 0.98 * len(head):
         return None
     start = text.lstrip("\ufeff \t\r\n").lower()
     if start.startswith(("<!doctype html", "<html", "<head", "<body")):

@@ -332,6 +332,10 @@ class _Others:
             track.finish(self._output)
 
 
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
+"""Channels -> their usual places, for sound that is encoded anew."""
+
+
 class _Track:
     """One stream of the output that is no video."""
 
@@ -363,9 +367,10 @@ class _Encoded(_Track):
     """Audio decoded and encoded again as AAC."""
 
     def __init__(self, output: OutputContainer, stream: Any) -> None:
-        layout = stream.layout.name if stream.layout.nb_channels <= 8 else "stereo"
+        count = stream.layout.nb_channels
+        layout = _LAYOUTS.get(count, "stereo")
         self.stream: Any = output.add_stream("aac", rate=stream.rate, layout=layout, format="fltp")
-        self.stream.bit_rate = 96_000 * max(stream.layout.nb_channels, 1)
+        self.stream.bit_rate = 96_000 * max(count, 1)
         self.stream.metadata.update(stream.metadata)
         self.resampler = AudioResampler(format="fltp", layout=layout, rate=stream.rate, frame_size=1024)
         self.said = f"audio {stream.codec_context.name} encoded as AAC"

@@ -1,0 +1,188 @@
+"""Output times and windows: what is due, and that windows change nothing."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from films import Repeat, in_order, pictures  # pyright: ignore[reportMissingImports]
+from stinet.config import Tile, TileConfig
+from stinet.errors import ModelError, UsageError
+from stinet.infer.clips import OutputRule, Result, upscale_frames
+from stinet.infer.tiles import Tiler
+from stinet.video.frame import Frame, Notes
+
+PERIOD = Fraction(1, 25)
+
+
+def tiler() -> Tiler:
+    return Tiler(TileConfig(), Notes(), budget_bytes=1 << 40)
+
+
+def film_of(times: Sequence[Fraction]) -> list[Frame]:
+    return [Frame(rgb=rgb, time=time) for rgb, time in zip(pictures(len(times), 16, 8), times, strict=True)]
+
+
+def run(times: Sequence[Fraction], rule: str, **options: object) -> tuple[list[Frame], Result]:
+    result = Result()
+    fn = options.pop("fn", Repeat(scale=1))
+    frames = upscale_frames(
+        fn,  # pyright: ignore[reportArgumentType]
+        film_of(times),
+        OutputRule.parse(rule),
+        tiler=tiler(),
+        period=PERIOD,
+        result=result,
+        **options,  # pyright: ignore[reportArgumentType]
+    )
+    return list(frames), result
+
+
+def even(count: int) -> list[Fraction]:
+    return [k * PERIOD for k in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9, 17])
+@pytest.mark.parametrize("multiple", [1, 2, 3])
+def test_n_constant_rate_frames_become_k_times_n_and_the_last_is_held(count: int, multiple: int) -> None:
+    made, result = run(even(count), f"x{multiple}")
+    assert [frame.time for frame in made] == [k * PERIOD / multiple for k in range(count * multiple)]
+    assert (result.frames_in, result.frames_out, result.held) == (count, count * multiple, multiple - 1)
+    assert made[-1].time + (made[-1].duration or 0) == count * PERIOD
+
+
+def test_n_variable_rate_frames_become_2n_minus_1_at_true_fractions() -> None:
+    times = [Fraction(k, 600) for k in (0, 20, 55, 61, 100)]
+    made, result = run(times, "x2")
+    middles = [(a + b) / 2 for a, b in pairwise(times)]
+    assert [frame.time for frame in made] == sorted(times + middles)
+    assert result.held == 0
+    assert made[-1].duration == PERIOD
+
+
+def test_a_dropped_frame_in_a_constant_rate_film_leaves_the_rate_constant() -> None:
+    made, result = run([k * PERIOD for k in (0, 2, 3, 4)], "x2")
+    assert len(made) == 8
+    assert result.is_constant_rate
+
+
+def test_given_frames_pass_through_and_middles_are_blends() -> None:
+    made, _ = run(even(6), "x2")
+    source = [frame.rgb.astype(int) for frame in film_of(even(6))]
+    for k in range(6):
+        assert np.array_equal(made[2 * k].rgb, source[k])
+    for k in range(5):
+        assert np.abs(made[2 * k + 1].rgb - (source[k] + source[k + 1]) / 2).max() <= 0.5
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(1, 90), min_size=0, max_size=20),
+    st.sampled_from(["x2", "x3", "60", "24", "60000/1001", "keep", "7"]),
+    st.integers(0, 9),
+    st.integers(0, 3),
+)
+def test_times_rise_and_the_duration_is_kept(steps: list[int], rule: str, window: int, reach: int) -> None:
+    times = [Fraction(sum(steps[:k]), 600) for k in range(len(steps) + 1)]
+    made, result = run(times, rule, window=window, fn=Repeat(scale=1, reach=reach))
+    assert all(b.time > a.time for a, b in pairwise(made))
+    assert made[0].time == times[0]
+    assert result.frames_out == len(made)
+    end = made[-1].time + (made[-1].duration or 0)
+    assert abs(end - (times[-1] + PERIOD)) <= Fraction(1, 1000)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 15), st.sampled_from(["x2", "x3", "60"]), st.integers(0, 9), st.integers(0, 3))
+def test_windows_change_nothing_for_a_function_within_its_reach(count: int, rule: str, window: int, reach: int) -> None:
+    whole, _ = run(even(count), rule, window=10_000, fn=Smooth(reach))
+    parts, _ = run(even(count), rule, window=window, fn=Smooth(reach))
+    assert [frame.time for frame in parts] == [frame.time for frame in whole]
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(whole, parts, strict=True))
+
+
+class Smooth(Repeat):
+    """Every output is the mean of the outputs whose source is at most `reach` - 1 source frames away, in-between ones too."""
+
+    def __init__(self, reach: int) -> None:
+        super().__init__(scale=1, reach=reach)
+
+    def run(
+        self, states: Sequence[Tensor], times: Sequence[Sequence[float]], nodes: None, tile: Tile | None = None
+    ) -> Tensor:
+        stamps = [i + t for i in range(len(states)) for t in (0.0, *(times[i] if i < len(times) else ()))]
+        frames = in_order(states, times)
+        far = max(self.reach - 1, 0)
+        near = [[j for j, s in enumerate(stamps) if abs(s - stamp) <= far + 1e-6] for stamp in stamps]
+        return torch.stack([frames[indices].double().mean(0).float() for indices in near])
+
+
+def test_a_source_frame_is_prepared_once() -> None:
+    fn = Repeat(scale=1, reach=2)
+    run(even(23), "x2", fn=fn)
+    assert fn.prepared == 23
+    assert max(fn.clips) == 4 + 2 + 2
+
+
+def test_the_window_setting_bounds_the_clip() -> None:
+    fn = Repeat(scale=1, reach=2)
+    run(even(23), "x2", fn=fn, window=6)
+    assert max(fn.clips) == 6
+
+
+def test_little_memory_means_short_clips() -> None:
+    fn = Repeat(scale=4, reach=1)
+    poor = Tiler(TileConfig(), Notes(), budget_bytes=1)
+    list(upscale_frames(fn, film_of(even(9)), OutputRule.parse("x2"), tiler=poor, period=PERIOD))
+    assert max(fn.clips) == 1 + 1 + 1
+
+
+def test_a_rate_gives_even_times_over_the_whole_duration() -> None:
+    made, result = run(even(10), "60")
+    assert [frame.time for frame in made] == [Fraction(k, 60) for k in range(24)]
+    assert result.held == 2  # 22/60 and 23/60 lie after the last source frame, 9/25
+
+
+def test_a_rate_uses_given_frames_where_they_stand_a_millisecond_off() -> None:
+    times = [Fraction(round(1000 * k / 30), 1000) for k in range(8)]
+    made, _ = run(times, "30", tick=Fraction(1, 1000))
+    assert [frame.time for frame in made][:8] == [Fraction(k, 30) for k in range(8)]
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(made, film_of(times), strict=False))
+
+
+def test_a_long_gap_is_filled_in_parts() -> None:
+    fn = Repeat(scale=1)
+    made, _ = run([Fraction(0), PERIOD, Fraction(3), 3 + PERIOD], "60", fn=fn)
+    assert [frame.time for frame in made] == [Fraction(k, 60) for k in range(len(made))]
+    assert len(fn.clips) > 3
+
+
+def test_another_size_is_made_by_resampling() -> None:
+    made, _ = run(even(2), "keep", fn=Repeat(scale=4), size=(20, 40))
+    assert made[0].rgb.shape == (20, 40, 3)
+
+
+@pytest.mark.parametrize("text", ["", "fast", "x0", "x", "0", "-5", "1/0", "nan", "1e9"])
+def test_a_rate_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="fps"):
+        OutputRule.parse(text)
+
+
+def test_the_short_names_of_ntsc_rates_are_exact() -> None:
+    assert OutputRule.parse("59.94").rate == Fraction(60000, 1001)
+    assert OutputRule.parse("12.5").rate == Fraction(25, 2)
+
+
+def test_no_frame_with_nan_is_ever_written() -> None:
+    class Broken(Repeat):
+        def run(self, *arguments: object, **options: object) -> Tensor:
+            return torch.full_like(super().run(*arguments, **options), float("nan"))  # pyright: ignore
+
+    with pytest.raises(ModelError, match="NaN"):
+        run(even(3), "x2", fn=Broken(scale=1))

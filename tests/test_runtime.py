@@ -1,0 +1,73 @@
+"""What the machine offers is measured, and torch stays unloaded until it is needed."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from stinet import runtime
+from stinet.errors import DeviceError
+
+
+def test_importing_runtime_loads_no_torch_and_waiting_threads_will_sleep() -> None:
+    code = (
+        "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); import stinet.runtime as r;"
+        "assert 'torch' not in sys.modules; assert r.prepare_threads();"
+        "assert os.environ['OMP_WAIT_POLICY'].lower() == 'passive'; import torch; assert not r.prepare_threads()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_the_user_set_stays() -> None:
+    code = (
+        "import os; os.environ['OMP_WAIT_POLICY'] = 'active'; import stinet.runtime as r; r.prepare_threads();"
+        "assert os.environ['OMP_WAIT_POLICY'] == 'active'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert runtime.device("cpu") == torch.device("cpu")
+    assert runtime.device("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:99", "tpu", ""])
+def test_a_device_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(DeviceError, match="device"):
+        runtime.device(name)
+
+
+def test_the_probe_prefers_few_threads_when_more_do_not_help() -> None:
+    before = torch.get_num_threads()
+    assert runtime.probe_threads(lambda: time.sleep(0.002)) == 1
+    assert torch.get_num_threads() == before
+
+
+def test_the_probe_finds_the_threads_that_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cores", lambda: 6)
+    before = torch.get_num_threads()
+    found = runtime.probe_threads(lambda: time.sleep(0.004 / min(torch.get_num_threads(), 4)))
+    assert found == 4
+    assert torch.get_num_threads() == before
+
+
+def test_bfloat16_is_a_steady_answer_and_quick() -> None:
+    first = runtime.has_bfloat16()
+    start = time.perf_counter()
+    assert runtime.has_bfloat16() is first
+    assert time.perf_counter() - start < 0.01
+
+
+def test_free_memory_is_between_nothing_and_the_machine() -> None:
+    assert 1 << 20 < runtime.memory_available_bytes() < 1 << 50
+
+
+def test_a_control_group_limits_the_memory(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 200000\n")
+    assert runtime._left_in(tmp_path) == 500_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert runtime._left_in(tmp_path) is None
