@@ -3,8 +3,8 @@
 Output pixel i (from 0) of a side scaled by s reads around u = (i + 1/2)/s - 1/2 with the cubic kernel of a = -1/2
 (Keys); when the side shrinks, the kernel is stretched by 1/s, which is the antialiasing. The weights of an output
 pixel sum to 1. Beyond the edge the image is mirrored with its edge pixel repeated. The two sides are independent: two
-banded matrices, applied in blocks of rows so that their zeros cost little (four times the speed of dense ones on
-large frames).
+banded matrices, applied in blocks of rows so that their zeros cost little (half the time of whole matrices at
+180x144 x4).
 
 Two roads lead to 8-bit low resolution. The default computes on floats and rounds once at the end:
 `quantize(downsample(x))`. `downsample_uint8` computes on 8-bit values and rounds after the first direction (height),
