@@ -224,7 +224,6 @@ COMPACT = ModelConfig(
     branch_blocks=0,
     shared_at="native",
     aligned=True,
-    flow_refined=True,
     deform_kernel=1,
     offset_channels=16,
     flow_guided=True,

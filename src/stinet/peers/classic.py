@@ -21,12 +21,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from stinet.config import ClipFunction, Tile
 from stinet.ops.farneback import expand, flow_between
 from stinet.ops.resample import upsample
-from stinet.ops.warp import pixel_grid
+from stinet.ops.warp import warp_cubic
 
 __all__ = ["PEERS", "BicubicThenFlow", "BlendThenBicubic", "FlowThenBicubic"]
 
@@ -149,11 +148,7 @@ def _in_order(
 
 def _warp(frame: Float[Tensor, "3 h w"], flow: Float[Tensor, "1 2 h w"]) -> Float[Tensor, "3 h w"]:
     """Read `frame` at x + flow(x) with a cubic kernel of a = -3/4; beyond the edge its pixels repeat."""
-    height, width = frame.shape[-2:]
-    x, y = pixel_grid(flow)
-    grid = torch.stack((2 * (flow[:, 0] + x) + 1, 2 * (flow[:, 1] + y) + 1), dim=-1)
-    grid = grid / torch.tensor((width, height), dtype=grid.dtype, device=grid.device) - 1
-    return functional.grid_sample(frame[None], grid, "bicubic", "border", align_corners=False)[0].clamp(0, 1)
+    return warp_cubic(frame[None], flow)[0].clamp(0, 1)
 
 
 def _enlarge(frames: Frames, scale: int, tile: Tile | None) -> Large:
