@@ -76,7 +76,7 @@ def film(
     mirror: bool = False,
     prepare: Any = None,
 ) -> Path:
-    """Encode frames, with a tone if `sound_s` is not 0. `prepare` may change the video stream before the first frame."""
+    """Encode frames, with a tone if `sound_s` is not 0; `prepare` may change the video stream before the first."""
     tick = time_base or 1 / rate
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream("libx264", rate=rate, options={"crf": "4", "preset": "ultrafast"})

@@ -6,6 +6,7 @@ import textwrap
 import threading
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_uneven_source_times_are_kept_exactly(tmp_path: Path) -> None:
     summary = up(film(tmp_path / "a.mp4", pictures(5), times=times, time_base=Fraction(1, 600)))
     made = times_of(summary.output)
     assert made[::2] == times
-    assert made[1::2] == [(a + b) / 2 for a, b in zip(times, times[1:], strict=False)]
+    assert made[1::2] == [(a + b) / 2 for a, b in pairwise(times)]
     assert summary.held == 0
 
 

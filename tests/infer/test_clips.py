@@ -108,7 +108,7 @@ def test_windows_change_nothing_for_a_function_within_its_reach(count: int, rule
 
 
 class Smooth(Repeat):
-    """Every output is the mean of the outputs whose source is at most `reach` - 1 source frames away, in-between ones too."""
+    """Every output is the mean of all outputs, given and in-between, at most `reach` - 1 source frames away."""
 
     def __init__(self, reach: int) -> None:
         super().__init__(scale=1, reach=reach)

@@ -53,7 +53,7 @@ def test_only_the_wanted_frames_are_kept() -> None:
     image = torch.rand(5, 3, 50, 50)
     for side in (0, 30):
         tiler = Tiler(TileConfig(size_px=side, halo_px=4), Notes(), budget_bytes=BIG)
-        kept = tiler.run(lambda tile: local(image, 1)(tile), (50, 50), scale=1, sources=3, keep=(1, 3))
+        kept = tiler.run(local(image, 1), (50, 50), scale=1, sources=3, keep=(1, 3))
         assert (kept - local(image, 1)(None)[[1, 3]]).abs().max() < 1e-6
 
 

@@ -13,6 +13,11 @@ def stinet_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("stinet")]
 
 
+def interrupt(sink: Sink[int]) -> None:
+    sink.put(1)
+    raise KeyboardInterrupt
+
+
 def test_items_arrive_in_order() -> None:
     assert list(in_background(range(100), depth=3)) == list(range(100))
     seen: list[int] = []
@@ -97,6 +102,5 @@ def test_a_reader_that_leaves_stops_the_source() -> None:
 
 def test_an_interrupted_writer_leaves_no_thread() -> None:
     with pytest.raises(KeyboardInterrupt), Sink(lambda _: time.sleep(0.01), depth=1) as sink:
-        sink.put(1)
-        raise KeyboardInterrupt
+        interrupt(sink)
     assert stinet_threads() == []

@@ -13,6 +13,16 @@ from stinet.video.frame import Frame, Notes
 from stinet.video.images import ImagesWriter, is_image, probe_images, read_images
 
 
+def write(out: ImagesWriter, count: int) -> None:
+    for k in range(count):
+        out.write(Frame(rgb=pictures(1)[0], time=Fraction(k)))
+
+
+def break_off(out: ImagesWriter) -> None:
+    write(out, 1)
+    raise KeyError
+
+
 def test_a_folder_is_read_in_natural_order_at_even_times(tmp_path: Path) -> None:
     for name, value in (("f2.png", 2), ("f10.png", 10), ("f1.png", 1)):
         Image.fromarray(np.full((4, 6, 3), value, np.uint8)).save(tmp_path / name)
@@ -75,13 +85,11 @@ def test_written_images_come_back_the_same(tmp_path: Path) -> None:
 
 def test_an_error_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(KeyError), ImagesWriter(tmp_path / "out") as out:
-        out.write(Frame(rgb=pictures(1)[0], time=Fraction(0)))
-        raise KeyError
+        break_off(out)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_image_holds_one_frame(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="one frame"), ImagesWriter(tmp_path / "a.png") as out:
-        for k in range(2):
-            out.write(Frame(rgb=pictures(1)[0], time=Fraction(k)))
+        write(out, 2)
     assert list(tmp_path.iterdir()) == []

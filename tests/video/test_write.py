@@ -35,6 +35,12 @@ def copy(source: Path, target: Path, **options: object) -> Notes:
     return notes
 
 
+def break_off(out: Writer) -> None:
+    """Write a frame, then fail."""
+    out.write(Frame(rgb=pictures(1)[0], time=Fraction(0)))
+    raise KeyError
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".m4v"])
 def test_times_come_back_exactly(tmp_path: Path, suffix: str) -> None:
     times = [Fraction(1001 * k, 60000) for k in (0, 1, 2, 5, 6, 40)]
@@ -107,7 +113,7 @@ def test_sound_is_cut_with_the_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("matrix", [1, 6, 9])
 @pytest.mark.parametrize("is_full_range", [False, True])
-def test_colours_survive_reading_and_writing(tmp_path: Path, matrix: int, is_full_range: bool) -> None:
+def test_colours_survive_reading_and_writing(tmp_path: Path, *, matrix: int, is_full_range: bool) -> None:
     info = probe(film(tmp_path / "a.mp4", pictures(1)))
     source = type(info)(**{
         **{name: getattr(info, name) for name in info.__slots__},
@@ -151,8 +157,7 @@ def test_an_error_leaves_no_file(tmp_path: Path) -> None:
         pytest.raises(KeyError),
         Writer(tmp_path / "a.mp4", size=(64, 48), time_base=Fraction(1), rate=Fraction(1)) as out,
     ):
-        out.write(Frame(rgb=pictures(1)[0], time=Fraction(0)))
-        raise KeyError
+        break_off(out)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -90,6 +90,8 @@ def read_frames(path: Path, *, notes: Notes | None = None, info: VideoInfo | Non
         to_rgb = _Converter(info, notes)
         end = Fraction(0)
         for picture in _decode(container, stream, notes):
+            if picture.is_corrupt:
+                notes.count("damaged frames repaired by the decoder")
             time = clock.time_of(picture)
             end = time + info.period
             yield Frame(rgb=to_rgb(picture), time=time)
