@@ -1,7 +1,7 @@
 # make demo    upscale the bundled clip into ./demo (ARGS=--full: all of it)
 # make test    lint, types and tests (DATA=DIR: a folder with benchmarks/, corpus/ and samples/; PYTEST_ARGS=...)
 # make lint    ruff and basedpyright alone
-# make .venv   the virtual environment alone; remade by itself when pyproject.toml or constraints.txt change
+# make .venv   the virtual environment alone; brought up to date by itself when pyproject.toml or constraints.txt change
 # make clean   remove what the others made
 # PIP_ARGS=... goes to pip, for instance an index of CPU-only builds of PyTorch.
 
@@ -21,7 +21,7 @@ export OMP_WAIT_POLICY ?= passive
 .venv: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv --clear .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	touch $@
 

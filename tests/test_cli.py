@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import av
@@ -17,6 +18,7 @@ from PIL import Image
 
 from stinet import cli
 from stinet.__main__ import main
+from stinet.config import TrainConfig
 from stinet.demo import CLIP
 from stinet.errors import UsageError
 
@@ -253,13 +255,21 @@ def test_one_model_gives_the_plain_object(clips: Path, stinet: Stinet, tmp_path:
 def test_settings_on_the_command_line_go_before_the_recipe(
     stinet: Stinet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    seen = []
-    monkeypatch.setattr("stinet.train.fit", seen.append)
+    seen: list[TrainConfig] = []
+    monkeypatch.setattr("stinet.train.fit", lambda config: seen.append(config) or SimpleNamespace(done=config.steps))
     (tmp_path / "recipe.yaml").write_text("steps: 2\nbatch: 3\nloss: {kind: charbonnier}\n")
     changes = ("--set", "steps=7", "--set", "loss.kind=l2", "--set", "rate=1e-3", "--set", "out=some/where")
     assert stinet("train", tmp_path / "recipe.yaml", *changes).code == 0
     (config,) = seen
     assert (config.steps, config.batch, config.loss.kind, config.rate, config.out) == (7, 3, "l2", 1e-3, "some/where")
+
+
+def test_a_training_run_that_is_stopped_early_ends_as_interrupted(
+    stinet: Stinet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("stinet.train.fit", lambda config: SimpleNamespace(done=config.steps - 1))
+    (tmp_path / "recipe.yaml").write_text("steps: 2\n")
+    assert stinet("train", tmp_path / "recipe.yaml").code == 130
 
 
 def test_models_lists_every_preset_with_its_size(stinet: Stinet) -> None:

@@ -139,7 +139,7 @@ def evaluate(
 
         def hear(clip: str, name: str, share: float) -> None:
             shares[clip, name] = share
-            tell(int(100 * sum(shares.values())), 100 * len(found) * len(functions))
+            tell(int(100 * sum(shares.values()) / len(found) / len(functions)), 100)
 
         report = benchmark(found, functions, progress=hear)
     print(table(report.to_json()))
@@ -170,7 +170,8 @@ def train(
 
     from stinet.train import fit
 
-    fit(config)
+    if fit(config).done < config.steps:
+        raise KeyboardInterrupt
 
 
 @app.command()
