@@ -16,7 +16,7 @@ from stinet.config import ModelConfig, from_mapping, to_mapping
 from stinet.errors import CheckpointError, ConfigError
 from stinet.model.stinet import STINet
 
-__all__ = ["load_model", "load_tensors", "read_header", "save_model", "save_tensors"]
+__all__ = ["as_half", "load_model", "load_tensors", "read_header", "save_model", "save_tensors"]
 
 
 def save_model(path: Path, net: STINet, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
