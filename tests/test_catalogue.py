@@ -1,0 +1,119 @@
+"""A name or a file becomes a clip function, or one line says why not; sizes and costs are the known ones."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from stinet import catalogue
+from stinet.catalogue import clip_function, macs_per_pixel, models, network, weights_file
+from stinet.checkpoint import save_model
+from stinet.config import PRESETS, ClipFunction
+from stinet.errors import CheckpointError, ModelError
+from stinet.model.stinet import STINet
+from stinet.peers.classic import PEERS
+
+SMALL = dataclasses.replace(
+    PRESETS["stinet-s"], channels=8, low_blocks=1, high_blocks=1, shared_blocks=1, fusion_blocks=1, graph_channels=8
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    net = STINet(SMALL)
+    path = tmp_path / "small.safetensors"
+    save_model(path, net, net.state_dict(), {"vid4": {"psnr_db": 25.5, "ssim": 0.75}})
+    return path
+
+
+def test_a_weights_file_becomes_a_clip_function(file: Path) -> None:
+    fn = clip_function(str(file), device="cpu")
+    assert isinstance(fn, ClipFunction)
+    assert fn.scale == 4
+    state = fn.prepare(torch.rand(3, 6, 7))
+    assert fn.run([state], [], fn.context([state], [])).shape == (1, 3, 24, 28)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_is_a_clip_function(name: str) -> None:
+    fn = clip_function(name, scale=2)
+    assert isinstance(fn, ClipFunction)
+    assert fn.scale == 2
+
+
+def test_another_scale_than_the_models_is_refused(file: Path) -> None:
+    with pytest.raises(ModelError, match="enlarges by 4, not by 2"):
+        clip_function(str(file), device="cpu", scale=2)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ModelError) as caught:
+        clip_function("stinet-xl")
+    for name in (*PRESETS, *PEERS):
+        assert name in str(caught.value)
+
+
+def test_a_missing_file_is_no_model() -> None:
+    with pytest.raises(CheckpointError, match="no such weights file"):
+        network("gone.safetensors")
+
+
+def test_an_untrained_preset_is_refused_with_the_trained_ones(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    monkeypatch.setattr(catalogue, "WEIGHTS", file.parent)
+    with pytest.raises(ModelError, match=r"stinet-m has no trained weights yet; shipped are: small$"):
+        weights_file("stinet-m")
+    monkeypatch.setattr(catalogue, "WEIGHTS", file.parent / "empty")
+    with pytest.raises(ModelError, match="shipped are: none"):
+        weights_file("stinet-m")
+
+
+def test_a_trained_preset_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    monkeypatch.setattr(catalogue, "WEIGHTS", file.parent)
+    file.rename(file.with_stem("stinet-s"))
+    assert network("stinet-s").config == SMALL
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [
+    ("stinet", 1.3e6, 1.6e6), ("stinet-m", 95e3, 125e3), ("stinet-s", 19e3, 31e3),
+    pytest.param("stinet-xs", 0, 8e3, marks=pytest.mark.xfail(reason="costs 8,600, not yet < 8,000", strict=True)),
+])  # fmt: skip
+def test_presets_cost_what_they_are_known_for(name: str, least: float, most: float) -> None:
+    assert least <= macs_per_pixel(PRESETS[name], 8 if name == "stinet" else 16) <= most
+
+
+def test_the_cost_of_a_network_without_flows_is_counted_too() -> None:
+    bare = dataclasses.replace(
+        SMALL, flow="none", aligned=False, flow_guided=False, flow_refined=False, residual_base=False
+    )
+    assert 0 < macs_per_pixel(bare, 8) < macs_per_pixel(SMALL, 8)
+
+
+def test_multiply_adds_are_those_of_the_convolutions_by_hand() -> None:
+    """Nothing but S-SR, its Pnet and heads on 8 channels: counted layer by layer for 4 source and 3 made frames."""
+    config = dataclasses.replace(
+        SMALL, flow="none", aligned=False, flow_guided=False, flow_refined=False, residual_base=False,
+        relate="none", local_modules=0, branches="low", low_blocks=1, shared_blocks=1, branch_blocks=0,
+    )  # fmt: skip
+    c = 8
+    features = 9 * (3 * c + 2 * c * c)
+    pnet = 9 * (2 * c * c + 2 * c * c + 2 * c * c + c * c)
+    head = 9 * c * 48
+    expected = (4 * features + 3 * pnet + 7 * head) / 7 / 16
+    assert macs_per_pixel(config, 8) == pytest.approx(expected)
+
+
+def test_the_list_has_every_preset_and_the_papers_at_both_alignments(
+    monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    narrow = dataclasses.replace(PRESETS["stinet"], channels=8, graph_channels=8, feature_stages=1, shared_blocks=1)
+    monkeypatch.setattr(catalogue, "PRESETS", {"stinet": narrow, "stinet-s": SMALL})
+    monkeypatch.setattr(catalogue, "WEIGHTS", file.parent)
+    file.rename(file.with_stem("stinet-s"))
+    low, native, small = models()
+    assert (low.name, low.note, low.weights) == ("stinet", "H aligned at low resolution", "untrained")
+    assert (native.name, native.note) == ("stinet", "H aligned at native resolution")
+    assert (small.name, small.note, small.quality) == ("stinet-s", "", "Vid4 25.50 dB / 0.7500")
+    assert small.weights.endswith("MB")
+    assert small.parameters == sum(p.numel() for p in STINet(SMALL).parameters())

@@ -1,0 +1,108 @@
+"""Contradictions are refused with their numbers, and settings survive YAML and a checkpoint's header."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stinet.config import (
+    PRESETS,
+    EncodeConfig,
+    LossConfig,
+    ModelConfig,
+    TileConfig,
+    TrainConfig,
+    from_mapping,
+    read_yaml,
+    to_mapping,
+)
+from stinet.errors import ConfigError, StinetError
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"channels": 20}, "20 channels cannot be divided into 8 offset groups"),
+    ({"channels": 0}, "0 channels"),
+    ({"scale": 3}, "scale 3 is neither 2 nor 4"),
+    ({"deform_kernel": 2}, "kernel 2 is even"),
+    ({"flow": "none", "aligned": True}, "nothing to align by"),
+    ({"flow": "none", "residual_base": True}, "residual_base"),
+    ({"branches": "low", "offsets_from": "high"}, "offsets from high need a branch that branches=low removed"),
+    ({"high": "folded"}, "high=folded needs features=compact"),
+    ({"edge_frame": False, "edge_pixel": False, "edge_time": False}, "use relate=none"),
+    ({"max_offset_px": 0.0}, "offset bound 0.0 px"),
+])  # fmt: skip
+def test_a_network_that_cannot_be_is_refused_with_the_numbers(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig(**settings)
+
+
+def test_removing_both_sets_of_offsets_is_refused() -> None:
+    """Without s^L and without s^H there is nothing left to align by: no value of the setting says it."""
+    with pytest.raises(ConfigError):
+        ModelConfig(branches="high", offsets_from="low")
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: TileConfig(size_px=64, halo_px=32), "a 64 px tile has no interior left after a 32 px halo"),
+    (lambda: TileConfig(halo_px=-1), "-1 px must not be negative"),
+    (lambda: EncodeConfig(crf=52), "crf 52 is outside"),
+    (lambda: LossConfig(draft_low=-1.0), "-1.0"),
+    (lambda: TrainConfig(model="stinet-xxl"), "'stinet-xxl' is no preset: choose from stinet, stinet-m"),
+    (lambda: TrainConfig(steps=0), "at least 1"),
+    (lambda: TrainConfig(crop_px=4), "a crop of 4 px"),
+])  # fmt: skip
+def test_other_contradictions_are_refused_too(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_survives_json(name: str) -> None:
+    text = json.dumps(to_mapping(PRESETS[name]))
+    assert from_mapping(ModelConfig, json.loads(text), "header") == PRESETS[name]
+
+
+def test_the_defaults_are_the_papers_network() -> None:
+    config = ModelConfig()
+    assert config == PRESETS["stinet"]
+    assert (config.channels, config.scale, config.features, config.high) == (64, 4, "dbpn", "native")
+    assert (config.motion_blocks, config.shared_blocks, config.graph_layers, config.graph_channels) == (2, 5, 4, 256)
+    beyond = (config.aligned, config.flow_refined, config.flow_guided, config.residual_base)
+    assert beyond == (False, False, False, False)
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"chanels": 8}, "rows: unknown setting 'chanels'; did you mean channels?"),
+    ({"channels": "many"}, r"rows\.channels: expected int, found 'many'"),
+    ({"channels": True}, r"rows\.channels: expected int, found True"),
+    ({"aligned": 1}, r"rows\.aligned: expected bool, found 1"),
+])  # fmt: skip
+def test_a_wrong_key_or_type_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(ModelConfig, values, "rows")
+
+
+def test_whole_numbers_and_yamls_exponents_pass_for_floats() -> None:
+    config = from_mapping(TrainConfig, {"rate": "1e-3", "clip_norm": 2, "loss": {"draft_low": 0}}, "recipe")
+    assert (config.rate, config.clip_norm, config.loss.draft_low) == (0.001, 2.0, 0.0)
+
+
+def test_overrides_change_the_preset_and_are_checked() -> None:
+    config = TrainConfig(model="stinet-xs", overrides={"shared_blocks": 3})
+    assert config.model_config == dataclasses.replace(PRESETS["stinet-xs"], shared_blocks=3)
+    with pytest.raises(ConfigError, match="did you mean shared_blocks"):
+        _ = TrainConfig(overrides={"shared_block": 3}).model_config
+
+
+def test_yaml_is_read_or_refused(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("steps: 5\nloss: {kind: l2}\n", encoding="utf-8")
+    assert from_mapping(TrainConfig, read_yaml(file), "recipe").loss.kind == "l2"
+    for text in ("- a list", "a: [", "\x00"):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"recipe\.yaml"):
+            read_yaml(file)
+    with pytest.raises(StinetError, match=r"missing\.yaml"):
+        read_yaml(tmp_path / "missing.yaml")
