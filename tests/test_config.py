@@ -24,7 +24,6 @@ from stinet.errors import ConfigError, StinetError
 @pytest.mark.parametrize(("settings", "message"), [
     ({"channels": 20}, "20 channels cannot be divided into 8 offset groups"),
     ({"channels": 0}, "0 channels"),
-    ({"scale": 3}, "scale 3 is neither 2 nor 4"),
     ({"deform_kernel": 2}, "kernel 2 is even"),
     ({"flow": "none", "aligned": True}, "nothing to align by"),
     ({"flow": "none", "residual_base": True}, "residual_base"),
@@ -36,6 +35,13 @@ from stinet.errors import ConfigError, StinetError
 def test_a_network_that_cannot_be_is_refused_with_the_numbers(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ModelConfig(**settings)
+
+
+def test_a_scale_of_three_is_refused() -> None:
+    config = ModelConfig()
+    object.__setattr__(config, "scale", 3)  # the tests' own type checks would refuse it earlier
+    with pytest.raises(ConfigError, match="scale 3 is neither 2 nor 4"):
+        config.__post_init__()
 
 
 def test_removing_both_sets_of_offsets_is_refused() -> None:
