@@ -143,7 +143,8 @@ def _pixel_similarity(maps: Sequence[Tensor], batch: int) -> Float[Tensor, "b n 
         norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True, dtype=torch.float32).clamp_min(1e-6)
         rows.append((unit / norm.to(unit.dtype)).flatten(1).unflatten(0, (batch, -1)))
     unit = torch.cat(rows, dim=1)
-    return (unit @ unit.mT).float() / (grid[0] * grid[1])
+    # a plain product a clip: the batched one copies its operands first
+    return torch.stack([row @ row.T for row in unit]).float() / (grid[0] * grid[1])
 
 
 class ConvLstm(nn.Module):

@@ -51,11 +51,19 @@ def deform_conv(
         out = functional.linear(sampled.view(batch, height, width, taps * channels), matrix, bias)
         return out.permute(0, 3, 1, 2)
     folded = (batch * groups, taps * height, width)
-    groups_of_x = x.reshape(batch * groups, channels // groups, height, width)
+    plain = x.to(torch.promote_types(at_x.dtype, x.dtype), memory_format=torch.contiguous_format)
+    groups_of_x = plain.view(batch * groups, channels // groups, height, width)
     sampled = sample_grid(groups_of_x, at_x.reshape(folded), at_y.reshape(folded), padding="zeros")
     sampled = sampled * mask.reshape(folded).unsqueeze(1).to(sampled.dtype)
-    sampled = sampled.reshape(batch, channels * taps, height, width)
-    return functional.conv2d(sampled, weight.reshape(-1, channels * taps, 1, 1), bias)
+    # one pass for precision and order: the convolution, and all that follows it, then stays channels_last
+    packed = sampled.view(batch, channels * taps, height, width).to(_precision(x), memory_format=torch.channels_last)
+    return functional.conv2d(packed, weight.reshape(-1, channels * taps, 1, 1), bias)
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    """Precision of a product of `x`: autocast's, or its own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def bound_offsets(raw: Float[Tensor, "*shape"], max_px: float) -> Float[Tensor, "*shape"]:
