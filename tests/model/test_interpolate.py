@@ -188,3 +188,21 @@ def test_an_enlarged_flow_points_as_far_in_finer_pixels() -> None:
     assert large.shape == (1, 2, 12, 16)
     torch.testing.assert_close(large[..., 0, 0], torch.tensor([[6.0, -8.0]]))
     assert enlarge_flow(flow, 1) is flow
+
+
+@pytest.mark.parametrize(("logit", "side"), [(50.0, 1), (-50.0, 0)])
+def test_a_refined_blend_is_a_share_that_can_choose_either_neighbour(logit: float, side: int) -> None:
+    net = build(replace(COMPACT, flow_refined=True), awake=False)
+    motion = net.interpolate.motion
+    assert motion is not None
+    assert motion.correction is not None
+    assert motion.correction.bias is not None
+    with torch.no_grad():
+        motion.correction.bias.copy_(torch.tensor([1.0, 0.0, 0.0, -1.0, logit]))
+    frames, flows = clip(2), some_flows(2)
+    base = interpolated(net, frames, flows, Timeline.of(2, (0.3,))).base[1:2]
+    corrected = (
+        0.3 * flows.backward[:, 0] + torch.tensor([1.0, 0.0]).view(1, 2, 1, 1),
+        0.7 * flows.forward[:, 0] + torch.tensor([0.0, -1.0]).view(1, 2, 1, 1),
+    )
+    torch.testing.assert_close(base, warp_cubic(frames[:, side], corrected[side]))

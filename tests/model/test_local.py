@@ -9,6 +9,8 @@ from small_networks import COMPACT, KINDS, PAPER, build, clip, some_flows, wake
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stinet.config import ModelConfig
+from stinet.model.interpolate import Interpolated, enlarge_flow
 from stinet.model.local import Align, Fusion, Local, MotionOffsets, OffsetExchange
 from stinet.model.stinet import STINet
 from stinet.ops.warp import warp
@@ -200,3 +202,38 @@ def test_each_neighbour_is_seen() -> None:
             other[changed] += 1
             after = local(other, high, None, index)[0]
             assert (before[1] - after[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("config", "up"), [
+    (COMPACT, 1), (replace(PAPER, flow_guided=True), 1), (replace(PAPER, flow_guided=True, align_at="native"), 4),
+    (replace(COMPACT, flow_guided=False), None), (PAPER, None),
+], ids=["compact", "paper guided", "paper guided natively", "compact unguided", "paper"])  # fmt: skip
+def test_guided_sampling_starts_at_the_flow_to_the_neighbour_on_the_grid_it_is_used_on(
+    config: ModelConfig, up: int | None
+) -> None:
+    net = build(config)
+    made: list[Interpolated] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Interpolated) -> None:
+        made.append(output)
+
+    net.interpolate.register_forward_hook(keep)
+    starts: dict[str, list[Tensor | None]] = {"previous": [], "following": []}
+    local = net.local[0]
+    assert isinstance(local, Local)
+    for weights in local.weights.values():
+        for side, module in weights.align.items():  # pyright: ignore
+            module.register_forward_hook(lambda _m, inputs, _o, side=side: starts[side].append(inputs[2]))
+    with torch.no_grad():
+        net(clip(), (0.3,), some_flows())
+    for side, flow in (("previous", made[0].to_previous), ("following", made[0].to_following)):
+        assert flow is not None
+        low, high = starts[side]
+        if up is None:
+            assert low is None
+            assert high is None
+        else:
+            assert low is not None
+            assert high is not None
+            torch.testing.assert_close(low, flow)
+            torch.testing.assert_close(high, enlarge_flow(flow, up))
