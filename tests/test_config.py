@@ -23,7 +23,9 @@ from stinet.errors import ConfigError, StinetError
 
 @pytest.mark.parametrize(("settings", "message"), [
     ({"channels": 20}, "20 channels cannot be divided into 8 offset groups"),
-    ({"channels": 0}, "0 channels"),
+    ({"channels": 0}, "too small: channels 0"),
+        ({"local_modules": -1, "deform_groups": 0}, "too small: local_modules -1, deform_groups 0"),
+        ({"flow_refined": True}, "corrects flows that nothing uses"),
     ({"deform_kernel": 2}, "kernel 2 is even"),
     ({"flow": "none", "aligned": True}, "nothing to align by"),
     ({"flow": "none", "residual_base": True}, "residual_base"),
@@ -40,7 +42,7 @@ def test_a_network_that_cannot_be_is_refused_with_the_numbers(settings: dict[str
 def test_a_scale_of_three_is_refused() -> None:
     config = ModelConfig()
     object.__setattr__(config, "scale", 3)  # the tests' own type checks would refuse it earlier
-    with pytest.raises(ConfigError, match="scale 3 is neither 2 nor 4"):
+    with pytest.raises(ConfigError, match="scale 3: choose from 2, 4"):
         config.__post_init__()
 
 
@@ -112,3 +114,10 @@ def test_yaml_is_read_or_refused(tmp_path: Path) -> None:
             read_yaml(file)
     with pytest.raises(StinetError, match=r"missing\.yaml"):
         read_yaml(tmp_path / "missing.yaml")
+
+
+def test_a_misspelt_choice_is_refused_with_the_nearest_one() -> None:
+    config = ModelConfig()
+    object.__setattr__(config, "flow", "adpated")  # the tests' own type checks would refuse it earlier
+    with pytest.raises(ConfigError, match=r"flow 'adpated': did you mean adapted\? choose from adapted, raw, none"):
+        config.__post_init__()

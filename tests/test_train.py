@@ -121,6 +121,18 @@ def test_the_same_step_sees_the_same_crops_and_another_one_others(config: TrainC
     assert not torch.equal(first, other)
 
 
+def test_a_run_may_go_on_from_another_ones_state_with_other_settings(config: TrainConfig, tmp_path: Path) -> None:
+    done = train.fit(dataclasses.replace(config, steps=2), tell=lambda _: None)
+    state = str(Path(config.out) / "state.safetensors")
+    again = dataclasses.replace(config, out=str(tmp_path / "next"), start=state, rate=0.002)
+    begun = train._resumed(again, Path(again.out), lambda _: None)
+    assert begun.done == 2
+    for name, tensor in weights(done).items():
+        assert torch.equal(tensor, weights(begun)[name])
+    with pytest.raises(ConfigError, match="another network"):
+        train._resumed(dataclasses.replace(again, overrides={}), Path(again.out), lambda _: None)
+
+
 def test_starting_from_weights_starts_there(config: TrainConfig, tmp_path: Path) -> None:
     done = train.fit(dataclasses.replace(config, steps=2), tell=lambda _: None)
     file = str(Path(config.out) / "latest.safetensors")

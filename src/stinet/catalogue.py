@@ -49,6 +49,7 @@ def clip_function(name: str, *, device: str = "auto", scale: int = 4) -> ClipFun
         DeviceError: the device is not there.
 
     """
+    runtime.reuse_memory()
     if name in PEERS:
         return PEERS[name](scale)
     net = network(name)

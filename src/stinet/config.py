@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 from stinet.errors import ConfigError
 
@@ -131,6 +131,18 @@ class UpscaleConfig:
     encode: EncodeConfig = EncodeConfig()
 
 
+def _check_choices(settings: Any) -> None:
+    """Refuse a value that is none of its Literal's, with the nearest one that is."""
+    for name, hint in get_type_hints(type(settings), include_extras=True).items():
+        kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        value = getattr(settings, name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            choices = [str(choice) for choice in get_args(kind)]
+            near = difflib.get_close_matches(str(value), choices, n=1)
+            did_you_mean = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"{name} {value!r}: {did_you_mean}choose from {', '.join(choices)}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """What a network is, stored in its checkpoint. The defaults are the paper's network; every ablation is a value."""
@@ -194,11 +206,31 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse a network that cannot be built."""
+        _check_choices(self)
+        counts = {
+            name: getattr(self, name)
+            for name in (
+                "low_blocks", "high_blocks", "motion_blocks", "shared_blocks", "branch_blocks", "local_modules",
+                "fusion_blocks",
+            )
+        }  # fmt: skip
+        sizes = {
+            name: getattr(self, name)
+            for name in (
+                "channels", "feature_stages", "motion_channels", "deform_kernel", "deform_groups", "offset_channels",
+                "graph_layers", "graph_channels",
+            )
+        }  # fmt: skip
+        low = [f"{name} {value}" for name, value in counts.items() if value < 0]
+        low += [f"{name} {value}" for name, value in sizes.items() if value < 1]
+        if low:
+            raise ConfigError(f"too small: {', '.join(low)}")
         problems = [
-            (self.channels < 1 or self.channels % self.deform_groups != 0,
+            (self.channels % self.deform_groups != 0,
              f"{self.channels} channels cannot be divided into {self.deform_groups} offset groups"),
-            (self.scale not in (2, 4), f"scale {self.scale} is neither 2 nor 4"),
             (self.deform_kernel % 2 == 0, f"deformable kernel {self.deform_kernel} is even: it has no centre"),
+            (self.flow_refined and not (self.aligned or self.flow_guided or self.residual_base),
+             "flow_refined corrects flows that nothing uses: set aligned, flow_guided or residual_base"),
             (self.flow == "none" and (self.aligned or self.flow_guided or self.flow_refined or self.residual_base),
              "flow none leaves nothing to align by: set aligned, flow_guided, flow_refined and residual_base to false"),
             (self.branches != "both" and self.offsets_from not in ("both", self.branches),
@@ -236,11 +268,18 @@ COMPACT = ModelConfig(
 PRESETS: Mapping[str, ModelConfig] = {
     "stinet": ModelConfig(),
     "stinet-m": dataclasses.replace(
-        COMPACT, channels=64, low_blocks=5, high_blocks=5, shared_blocks=4, fusion_blocks=4, graph_channels=256
+        COMPACT, channels=64, low_blocks=4, high_blocks=4, shared_blocks=3, fusion_blocks=4, graph_channels=256
     ),
     "stinet-s": COMPACT,
     "stinet-xs": dataclasses.replace(
-        COMPACT, channels=16, low_blocks=2, high_blocks=2, motion_channels=8, shared_blocks=1, fusion_blocks=1
+        COMPACT,
+        channels=16,
+        low_blocks=2,
+        high_blocks=2,
+        motion_channels=8,
+        shared_blocks=1,
+        offset_channels=8,
+        fusion_blocks=1,
     ),
 }
 """The model family by name, smallest last (`design` of the family: README, "Models")."""
@@ -256,6 +295,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         """Refuse negative weights."""
+        _check_choices(self)
         if min(self.draft_low, self.draft_high) < 0:
             raise ConfigError(f"loss weights must not be negative: {self.draft_low}, {self.draft_high}")
 
@@ -270,7 +310,7 @@ class TrainConfig:
     )
     data: Annotated[str, "folder of the video corpus; empty: the bundled clip"] = ""
     out: Annotated[str, "folder for state, log and curve"] = "runs/stinet-s"
-    start: Annotated[str, "weights file to start from; empty: from nothing"] = ""
+    start: Annotated[str, "weights or state file to start from; empty: from nothing"] = ""
     steps: Annotated[int, "optimiser steps in all"] = 10_000
     batch: Annotated[int, "crops a step"] = 8
     crop_px: Annotated[int, "side of a crop in LR pixels"] = 32
@@ -295,6 +335,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse a run that cannot go."""
+        _check_choices(self)
         if self.model not in PRESETS:
             raise ConfigError(f"model {self.model!r} is no preset: choose from {', '.join(PRESETS)}")
         if (

@@ -10,8 +10,8 @@
     `- ModelError               7   a model that is unknown or has no weights
        `- CheckpointError       7   a weights file that is damaged, foreign, or for other settings
 
-A message says what is wrong, gives the numbers and says what to do; lower case, no full stop. The command line prints it
-in one line. Anything that is not a `StinetError` is our own bug (exit 1, with a traceback).
+A message says what is wrong, gives the numbers and says what to do; lower case, no full stop. The command line prints
+it in one line. Anything that is not a `StinetError` is our own bug (exit 1, with a traceback).
 """
 
 __all__ = [

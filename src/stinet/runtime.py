@@ -27,6 +27,7 @@ __all__ = [
     "memory_available_bytes",
     "prepare_threads",
     "probe_threads",
+    "reuse_memory",
     "use_fastest_threads",
 ]
 
@@ -88,6 +89,23 @@ def prepare_threads() -> bool:
         return False
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return True
+
+
+@functools.cache
+def reuse_memory() -> bool:
+    """Let the C library keep freed buffers instead of handing each back to the system; False where that is not glibc's.
+
+    Feature maps are tens of megabytes. By default every one is fresh memory that the kernel must clear first, 40 % of
+    the time of a 480x270 clip. The price is a higher peak, since freed memory is kept.
+    """
+    import ctypes
+
+    trim_threshold, mmap_threshold = -1, -3  # of glibc's mallopt
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+        return all(mallopt(option, 1 << 30) == 1 for option in (mmap_threshold, trim_threshold))
+    except (OSError, TypeError, AttributeError):
+        return False
 
 
 def cores() -> int:

@@ -109,6 +109,7 @@ def fit(config: TrainConfig, tell: Callable[[str], None] = print) -> Run:
         InputError: the data cannot be used.
 
     """
+    runtime.reuse_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
     out = Path(config.out)
@@ -255,13 +256,22 @@ def _resumed(config: TrainConfig, out: Path, tell: Callable[[str], None]) -> Run
         run.restore(tensors, header)
         tell(f"going on at step {run.done} of {config.steps}")
     elif config.start:
-        start = load_model(Path(config.start))
-        if start.config != run.net.config:
-            raise ConfigError(f"{config.start} is another network than this run's")
-        run.net.load_state_dict(start.state_dict())
-        run.average = {name: tensor.clone() for name, tensor in start.state_dict().items()}
-        tell(f"starting from {config.start}")
+        _start_from(run, Path(config.start))
+        tell(f"starting from {config.start} at step {run.done}")
     return run
+
+
+def _start_from(run: Run, file: Path) -> None:
+    """Take over a model's weights, or all of another run's state: its settings may differ, its network may not."""
+    tensors, header = load_tensors(file)
+    if header.get("model") != asdict(run.net.config):
+        raise ConfigError(f"{file} is another network than this run's; choose its model and overrides")
+    if "done" in header:
+        run.restore(tensors, header)
+        return
+    weights = load_model(file).state_dict()
+    run.net.load_state_dict(weights)
+    run.average = {name: tensor.clone() for name, tensor in weights.items()}
 
 
 def _uses_bfloat16(config: TrainConfig) -> bool:

@@ -1,0 +1,1 @@
+"""Training clips, and clips to measure on."""

@@ -93,12 +93,9 @@ class STINet(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Source frames on either side that an output frame needs (without ST-GR).
-
-        One for every two ST-LR modules, and one more; one for each where no in-between frames are made.
-        """
-        modules = self.config.local_modules
-        return max(1 + (modules + 1) // 2, modules)
+        """Source frames on either side that an output frame needs: one for every ST-LR module, and one at least."""
+        # a module reaches one output frame further, and that is a source frame where nothing stands in between
+        return max(1, self.config.local_modules)
 
     def forward(
         self,
