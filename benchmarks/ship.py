@@ -1,0 +1,103 @@
+"""Ship the averaged weights of a training run, if they measure better than the shipped ones.
+
+    python benchmarks/ship.py runs/stinet-s/latest.safetensors stinet-s --clips vid4=DIR heldout=DIR --device "2 cores"
+
+Both are measured by `stinet evaluate`'s protocol on every set of clips; the first set decides. The weights go to
+src/stinet/weights/NAME.safetensors in half size with the figures in their header, the card to NAME.md beside them.
+`--force` replaces in any case (the first weights, another network).
+"""
+
+import argparse
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from stinet.catalogue import WEIGHTS, clip_function
+from stinet.checkpoint import as_half, load_model, read_header, save_model
+from stinet.data.benchmarks import find_clips
+from stinet.evaluate import benchmark
+from stinet.report import table
+
+CARD = """# {name}
+
+Weights of the preset `{name}`: {parameters:,} parameters, space-time super-resolution x4 in size, any frame rate.
+
+| | |
+|---|---|
+| Data | 1,104 runs of 15 frames, 448x256, of 273 real clips from 105 public repositories; low resolution by MATLAB-true bicubic |
+| Licences of the data | mixed: CC0, MIT, Apache-2.0, BSD, CC-BY, and for most clips none is stated; none of their frames is shipped |
+| Recipe | `recipes/{name}.yaml`; {steps:,} steps in {hours:.1f} h |
+| Device | {device} |
+| Validation (23 runs of other sources, first 7 frames) | {validation} |
+| Licence of the weights | Apache-2.0 |
+| Date | {today} |
+
+## Measured by `stinet evaluate CLIPS --model {name}`
+
+| clips | all frames | given | interpolated |
+|---|---|---|---|
+{rows}
+
+PSNR (dB) and SSIM on Y. {before}
+
+Trained on bicubic low resolution, the papers' setting. Compressed or noisy video gains less, and its artefacts are sharpened
+with everything else.
+"""  # noqa: E501 (a Markdown table has no line breaks)
+
+
+def measured(file: str, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """Mean figures of a model on every set of clips, and the table printed."""
+    found = {}
+    for name, folder in folders.items():
+        report = benchmark(find_clips(folder), {file: clip_function(file)}).to_json()
+        print(f"{name}\n{table(report)}\n", flush=True)
+        found[name] = report["mean"]
+    return found
+
+
+def line(part: dict[str, Any]) -> str:
+    """PSNR and SSIM of one group of frames."""
+    return f"{part['psnr_db']:.2f} / {part['ssim']:.4f}"
+
+
+def main() -> None:
+    """Measure, compare, and ship."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--clips", nargs="+", required=True, metavar="SET=DIR")
+    parser.add_argument("--device", required=True, help="what it was trained on, in words")
+    parser.add_argument("--force", action="store_true")
+    options = parser.parse_args()
+    folders = {name: Path(folder) for name, _, folder in (item.partition("=") for item in options.clips)}
+    target = WEIGHTS / f"{options.name}.safetensors"
+    first = next(iter(folders))
+    new = measured(str(options.weights), folders)
+    old = measured(str(target), folders) if target.exists() else None
+    if old and not options.force and new[first]["psnr_db"] <= old[first]["psnr_db"]:
+        print(f"kept: {old[first]['psnr_db']:.3f} dB shipped, {new[first]['psnr_db']:.3f} dB new on {first}")
+        return
+    about = read_header(options.weights)["about"]
+    net = load_model(options.weights)
+    before = f"They replaced weights of {line(old[first])} on {first}." if old else "They are the first."
+    card = CARD.format(
+        name=options.name,
+        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        steps=about["steps"],
+        hours=about["seconds"] / 3600,
+        device=options.device,
+        validation=", ".join(f"{key.removesuffix('_db')} {value:.2f} dB" for key, value in about["validation"].items()),
+        today=date.today().isoformat(),
+        rows="\n".join(
+            f"| {name} | {line(mean)} | {line(mean['given'])} | {line(mean['interpolated'])} |"
+            for name, mean in new.items()
+        ),
+        before=before,
+    )
+    save_model(target, net, as_half(net.state_dict()), {**about, **new})
+    target.with_suffix(".md").write_text(card, encoding="utf-8")
+    print(f"shipped: {target} and its card; {before}")
+
+
+if __name__ == "__main__":
+    main()
