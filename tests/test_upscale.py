@@ -305,3 +305,18 @@ def test_the_old_codecs_of_old_files_work(tmp_path: Path) -> None:
     summary = up(path)
     assert summary.output.suffix == ".mp4"
     assert times_of(summary.output) == [Fraction(k, 30) for k in range(18)]
+
+
+def test_nothing_is_blended_across_a_hard_cut_and_the_cut_is_said(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    dark, bright = (
+        draw.integers(low, low + 80, (12, 20, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1) for low in (0, 170)
+    )
+    pan = [dark[:, 3 * k : 3 * k + 96] for k in range(8)] + [bright[:, 3 * k : 3 * k + 96] for k in range(8)]
+    summary = up(film(tmp_path / "a.mp4", pan), encode=EncodeConfig(crf=1))
+    means = [frame.rgb.mean() for frame in read_frames(summary.output)]
+    assert times_of(summary.output) == [Fraction(k, 50) for k in range(32)]
+    assert max(means[:16]) < 70
+    assert min(means[16:]) > 180
+    assert "1 cut" in summary.notes
+    assert summary.line().endswith("; 1 cut")

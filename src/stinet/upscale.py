@@ -1,7 +1,7 @@
 """One video (or folder of images, or image) made bigger and smoother: the driver, top to bottom.
 
-    read -> clips by windows and tiles -> encode
-    thread    this thread                 thread
+    read, find cuts -> clips by windows and tiles -> encode
+        thread             this thread               thread
 
 Everything that can be refused is refused before the first frame is computed. The clip function is handed in: this
 file knows no model. In memory: one window of the clip and two short queues, whatever the length.
@@ -23,6 +23,7 @@ from stinet.infer.workers import Sink, in_background
 from stinet.video.frame import Frame, Notes, VideoInfo
 from stinet.video.images import IMAGE_SUFFIXES, ImagesWriter, is_image, probe_images, read_images
 from stinet.video.read import probe, read_frames
+from stinet.video.scenes import mark_cuts
 from stinet.video.write import VIDEO_SUFFIXES, OutputLock, Writer
 
 __all__ = ["Progress", "Summary", "default_output", "output_size", "upscale_video"]
@@ -108,7 +109,7 @@ def upscale_video(
         wanted = _first_seconds(_frames(info, notes), config.seconds)
         frames = upscale_frames(
             fn,
-            stack.enter_context(closing(in_background(wanted, depth=4))),
+            stack.enter_context(closing(in_background(mark_cuts(wanted), depth=4))),
             rule,
             tiler=_tiler(fn, config, notes),
             period=info.period,
@@ -124,6 +125,8 @@ def upscale_video(
                 progress(Progress(result.frames_in, result.frames_out, expected, time.perf_counter() - start))
         if not result.frames_in:
             raise InputError(f"{source}: no frame in the part that was asked for ({config.seconds} s)")
+    if result.cuts:
+        notes.say("1 cut" if result.cuts == 1 else f"{result.cuts:,} cuts")
     return Summary(
         output=target,
         frames_in=result.frames_in,

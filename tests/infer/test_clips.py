@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -82,6 +82,7 @@ def test_given_frames_pass_through_and_middles_are_blends() -> None:
 
 
 @settings(deadline=None, max_examples=40)
+@example([84, 2], "7", 0, 0)  # 1/7 s lies within a tick of two source frames
 @given(
     st.lists(st.integers(1, 90), min_size=0, max_size=20),
     st.sampled_from(["x2", "x3", "60", "24", "60000/1001", "keep", "7"]),
@@ -186,3 +187,78 @@ def test_no_frame_with_nan_is_ever_written() -> None:
 
     with pytest.raises(ModelError, match="NaN"):
         run(even(3), "x2", fn=Broken(scale=1))
+
+
+def scenes_of(times: Sequence[Fraction], begins: set[int]) -> list[Frame]:
+    """Dark and bright scenes in turn, so that a blend of two would be seen: below 100 or from 128 on."""
+    frames, bright = [], 0
+    for k, frame in enumerate(film_of(times)):
+        bright ^= k in begins
+        rgb = frame.rgb // 4 + (128 if bright else 0)
+        frames.append(Frame(rgb=rgb.astype(np.uint8), time=frame.time, begins_scene=k in begins))
+    return frames
+
+
+def made_of(frames: list[Frame], rule: str, fn: Repeat, window: int = 0) -> tuple[list[Frame], Result]:
+    result = Result()
+    parsed = OutputRule.parse(rule)
+    made = upscale_frames(fn, frames, parsed, tiler=tiler(), period=PERIOD, window=window, result=result)
+    return list(made), result
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(1, 60), min_size=0, max_size=14),
+    st.sets(st.integers(1, 14)),
+    st.sampled_from(["x2", "x3", "60", "24", "keep", "7"]),
+    st.integers(0, 7),
+    st.integers(0, 3),
+)
+def test_cuts_change_no_time_and_each_frame_is_made_of_its_scene_alone(
+    steps: list[int], begins: set[int], rule: str, window: int, reach: int
+) -> None:
+    times = [Fraction(sum(steps[:k]), 600) for k in range(len(steps) + 1)]
+    source = scenes_of(times, begins)
+    blended, before = made_of([Frame(rgb=f.rgb, time=f.time) for f in source], rule, Smooth(reach), window)
+    made, result = made_of(source, rule, Smooth(reach), window)
+    assert [(f.time, f.duration) for f in made] == [(f.time, f.duration) for f in blended]
+    assert (result.frames_out, result.held) == (before.frames_out, before.held)
+    assert result.cuts == sum(frame.begins_scene for frame in source)
+    assert all(frame.rgb.max() < 100 or frame.rgb.min() >= 128 for frame in made)
+
+
+def test_beside_a_cut_the_nearer_source_frame_is_shown_and_the_earlier_in_a_tie() -> None:
+    source = scenes_of(even(5), {3})
+    made, _ = made_of(source, "x4", Repeat(scale=1))
+    shown = [made[k].rgb for k in range(8, 14)]
+    nearer = [source[k].rgb for k in (2, 2, 2, 3, 3)]
+    assert all(np.array_equal(a, b) for a, b in zip(shown, nearer, strict=False))
+    assert not np.array_equal(shown[5], source[3].rgb)  # 3.25: made between frames 3 and 4
+
+
+@pytest.mark.parametrize("reach", [0, 1, 3])
+def test_a_scene_comes_out_as_if_it_were_the_whole_film(reach: int) -> None:
+    source = scenes_of(even(17), {4, 5, 12})
+    made, _ = made_of(source, "x2", Smooth(reach))
+    for first, last in ((0, 4), (4, 5), (5, 12), (12, 17)):
+        alone, _ = made_of([Frame(rgb=f.rgb, time=f.time) for f in source[first:last]], "x2", Smooth(reach))
+        assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(made[2 * first : 2 * last], alone, strict=True))
+
+
+def test_the_clip_function_never_sees_both_sides_of_a_cut() -> None:
+    class Watching(Repeat):
+        def context(self, states: Sequence[Tensor], times: Sequence[Sequence[float]]) -> None:
+            super().context(states, times)
+            assert len({bool(state.min() > 0.5) for state in states}) == 1
+
+    fn = Watching(scale=1, reach=3)
+    made_of(scenes_of(even(20), {1, 6, 13, 14, 19}), "x2", fn)
+    assert fn.prepared == 20
+    assert 1 in fn.clips  # scenes of a single frame
+
+
+def test_a_long_still_before_a_cut_is_computed_once() -> None:
+    fn = Repeat(scale=1)
+    made, _ = made_of(scenes_of([Fraction(0), Fraction(10)], {1}), "60", fn)
+    assert len(made) == 603
+    assert fn.clips == [1, 1]

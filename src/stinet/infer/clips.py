@@ -10,9 +10,13 @@ After the last source frame nothing can be interpolated: it is held. Under xK a 
 N frames, the last source frame held K-1 times more; a variable-rate film gives K (N-1) + 1, the last lasting a full
 source period. Under a rate, frames are held up to the end. Either way the duration is kept.
 
+Cuts. Where a source frame begins a scene nothing is made between it and the one before: what is due there shows the
+nearer of the two again, the earlier one in a tie. Number and times of the output frames stay as they are.
+
 Windows. A window makes the frames of `core` intervals and sees `reach` more source frames on either side, with the
 in-between frames there too, so that a frame near a seam has the context that it would have in the whole film. What is
-done per source frame (`prepare`) is done once. In memory: the states of one window, and its output frames.
+done per source frame (`prepare`) is done once. No window reaches over a cut: the clip function sees every scene as a
+film of its own. In memory: the states of one window, and its output frames.
 
 This file knows the clip function only as the protocol of `config.py`.
 """
@@ -88,24 +92,24 @@ class OutputRule:
         return _common(1 / self.rate, first) if first else 1 / self.rate
 
     def due(
-        self, start: Fraction, end: Fraction, origin: Fraction, tick: Fraction = Fraction(0)
+        self, start: Fraction, end: Fraction, begin: Fraction, tick: Fraction = Fraction(0)
     ) -> list[tuple[Fraction, Fraction]]:
         """(output time, fraction of the interval) in [start, end); fraction 0 is the given frame.
 
-        A rate's time within `tick` of a given frame counts as that frame's.
+        A rate's times are counted from `begin`, the first that no earlier interval had; one within `tick` of a given
+        frame counts as that frame's.
         """
         if self.rate is None:
             return [
                 (start + (end - start) * j / self.multiple, Fraction(j, self.multiple)) for j in range(self.multiple)
             ]
         near = min(tick, (end - start) / 8) if tick <= _ROUGH else Fraction(0)
-        first = max(-((origin - start + near) * self.rate // 1), 0)  # smallest k with origin + k / rate >= start - near
         found = []
-        for k in itertools.count(int(first)):
-            time = origin + k / self.rate
+        for k in itertools.count():
+            time = begin + k / self.rate
             if time >= end - near:
                 return found
-            found.append((time, Fraction(0) if abs(time - start) <= near else (time - start) / (end - start)))
+            found.append((time, Fraction(0) if time - start <= near else (time - start) / (end - start)))
         raise AssertionError  # the count has no end
 
 
@@ -121,6 +125,7 @@ class Result:
     frames_in: int = 0
     frames_out: int = 0
     held: int = 0
+    cuts: int = 0
     is_constant_rate: bool = True
 
 
@@ -173,29 +178,45 @@ class _Film:
 
     def __init__(self, rule: OutputRule, period: Fraction, tick: Fraction, result: Result) -> None:
         self.rule, self.period, self.tick, self.result = rule, period, tick, result
-        self.origin = self.end = Fraction(0)
+        self.next = self.end = Fraction(0)  # the first output time of a rate that is not yet given out
 
-    def begin(self, frame: Frame, before: _Source | None) -> None:
-        """A source frame is known: what is due from the one before it, and is the rate still constant."""
+    def begin(self, frame: Frame, before: _Source | None) -> _Due:
+        """A source frame is known: what is due from the one before it, and is the rate still constant.
+
+        Returns what is due of the new frame before its own time: something only after a cut.
+        """
         self.result.frames_in += 1
         self.end = frame.time + (frame.duration or self.period)
         if before is None:
-            self.origin = frame.time
-            return
-        before.due = self.rule.due(before.time, frame.time, self.origin, self.tick)
+            self.next = frame.time
+            return []
         step = frame.time - before.time
         off = abs(step - max(round(step / self.period), 1) * self.period)
         if off > min(max(self.tick, Fraction(1, 1000)), self.period / 8):
             self.result.is_constant_rate = False
+        due = self._due(before.time, frame.time)
+        if not frame.begins_scene:
+            before.due = [*before.due, *due]
+            return []
+        self.result.cuts += 1
+        before.due = [*before.due, *((time, Fraction(0)) for time, f in due if f <= Fraction(1, 2))]
+        return [(time, Fraction(0)) for time, f in due if f > Fraction(1, 2)]
 
     def finish(self, last: _Source) -> list[Fraction]:
         """No more source frames: the last one is due once, and again at the times that are returned."""
-        due = self.rule.due(last.time, self.end, self.origin, self.tick)
+        due = self._due(last.time, self.end)
         if self.rule.rate is None and not self.result.is_constant_rate:
             due = due[:1]
-        last.due = [(time, Fraction(0)) for time, _ in due[:1]]
+        last.due = [*last.due, *((time, Fraction(0)) for time, _ in due[:1])]
         self.result.held += sum(fraction > 0 for _, fraction in due)
         return [time for time, _ in due[1:]]
+
+    def _due(self, start: Fraction, end: Fraction) -> list[tuple[Fraction, Fraction]]:
+        """What is due in an interval, each output time in one interval only."""
+        due = self.rule.due(start, end, self.next, self.tick)
+        if due and self.rule.rate is not None:
+            self.next = due[-1][0] + 1 / self.rule.rate
+        return due
 
 
 def _windows(
@@ -207,8 +228,12 @@ def _windows(
     held: deque[_Source] = deque()
     first = 0  # place in `held` of the first source frame whose outputs are still due
     for frame in frames:
-        film.begin(frame, held[-1] if held else None)
-        held.append(_prepared(fn, frame))
+        early = film.begin(frame, held[-1] if held else None)
+        if frame.begins_scene:
+            yield from _rest(fn, held, first, core, tiler, size)
+            held.clear()
+            first = 0
+        held.append(_prepared(fn, frame, early))
         core = core if window else min(core, _affordable_core(held[-1].size, fn.scale, film.rule, tiler.budget_bytes))
         if len(held) >= first + core + right:
             yield from _window(fn, held, first, first + core, tiler, size)
@@ -220,11 +245,18 @@ def _windows(
         return
     again = film.finish(held[-1])
     made: Frame | None = None
-    for start in range(first, len(held), core):
-        for made in _window(fn, held, start, min(start + core, len(held)), tiler, size):
-            yield made
+    for made in _rest(fn, held, first, core, tiler, size):
+        yield made
     if made is not None:
         yield from (dataclasses.replace(made, time=time) for time in again)
+
+
+def _rest(
+    fn: ClipFunction, held: Sequence[_Source], first: int, core: int, tiler: Tiler, size: tuple[int, int] | None
+) -> Iterator[Frame]:
+    """Windows up to the last source frame of a scene."""
+    for start in range(first, len(held), core):
+        yield from _window(fn, held, start, min(start + core, len(held)), tiler, size)
 
 
 def _affordable_core(size: tuple[int, int], scale: int, rule: OutputRule, budget_bytes: int) -> int:
@@ -233,13 +265,13 @@ def _affordable_core(size: tuple[int, int], scale: int, rule: OutputRule, budget
     return max(int(budget_bytes / 4 / bytes_per_interval), 1)
 
 
-def _prepared(fn: ClipFunction, frame: Frame) -> _Source:
+def _prepared(fn: ClipFunction, frame: Frame, due: _Due) -> _Source:
     """Do what is done once per source frame."""
     top = np.iinfo(frame.rgb.dtype).max
     image = torch.from_numpy(frame.rgb.astype(np.float32) / top).permute(2, 0, 1).contiguous()
     with torch.inference_mode():
         state = fn.prepare(image)
-    return _Source(frame.time, (image.shape[1], image.shape[2]), state)
+    return _Source(frame.time, (image.shape[1], image.shape[2]), state, due)
 
 
 def _window(
@@ -259,7 +291,7 @@ def _parts(clip: list[_Source], first: int, last: int) -> Iterator[list[_Due]]:
     An interval outside first..last-1 is context: its in-between frames are made, but have no time, so nobody gets them.
     """
     due = [source.due for source in clip]
-    if sum(len(one) for one in due) <= _MOST_BETWEEN + len(clip):
+    if sum(fraction > 0 for one in due for _, fraction in one) <= _MOST_BETWEEN:
         yield [one if first <= i < last else [(None, f) for _, f in one] for i, one in enumerate(due)]
         return
     for i in range(first, last):
@@ -277,26 +309,29 @@ def _run(
     """One call of the clip function: (time, picture) of every wanted frame."""
     states = [source.state for source in clip]
     times = [tuple(float(f) for _, f in due if f > 0) for due in wanted[:-1]]
-    keep: list[int] = []
-    stamps: list[Fraction] = []
+    stamps: dict[int, list[Fraction]] = {}  # when the function's output frames are shown: several times beside a cut
     place = 0  # of the interval's given frame in the function's output
     for due in wanted:
         between = 0
         for time, fraction in due:
             between += fraction > 0
             if time is not None:
-                keep.append(place + between)
-                stamps.append(time)
+                stamps.setdefault(place + between, []).append(time)
         place += 1 + between
-    if not keep:
+    if not stamps:
         return
     with torch.inference_mode():
         nodes = fn.context(states, times)
         frames = tiler.run(
-            lambda tile: fn.run(states, times, nodes, tile), clip[0].size, scale=fn.scale, sources=len(clip), keep=keep
+            lambda tile: fn.run(states, times, nodes, tile),
+            clip[0].size,
+            scale=fn.scale,
+            sources=len(clip),
+            keep=list(stamps),
         )
-        for time, frame in zip(stamps, frames, strict=True):
-            yield time, _picture(frame, size)
+        for shown, frame in zip(stamps.values(), frames, strict=True):
+            picture = _picture(frame, size)
+            yield from ((time, picture) for time in shown)
 
 
 def _picture(frame: Float[Tensor, "3 h w"], size: tuple[int, int] | None) -> np.ndarray:

@@ -25,6 +25,8 @@ class Frame:
     """Seconds from the start of the film."""
     duration: Fraction | None = None
     """Seconds; None: until the next frame."""
+    begins_scene: bool = False
+    """A hard cut stands between it and the frame before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

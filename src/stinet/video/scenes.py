@@ -1,0 +1,171 @@
+r"""Hard cuts: which source frames begin a new scene, so that nobody makes a frame between two scenes.
+
+Two frames are compared as small pictures (48 on the long side), which hides noise and costs little:
+
+    change = moved + 1/2 palette
+
+`moved` is what motion cannot explain: the luma, less its mean and divided by its standard deviation, is cut into
+blocks; each is compared with the other frame's picture moved by up to 4 pixels, and the best mean absolute difference
+counts. It is blind to brightness and contrast, so fades and exposure steps are nearly 0, and to motion up to a twelfth
+of the picture. `palette` is the part of the RGB histogram that the two do not share.
+
+A large change is no cut
+- when one of the next two frames resembles the frame before: a flash, or something that passes the lens;
+- when the scene changes as much all the time (noise, spray, confetti), unless the palette is another one.
+
+Thresholds were chosen on 124 runs of 15 real frames and tried on 131 others. A dissolve is no hard cut and is not
+found, nor is a cut from or to a picture without texture where the other has little.
+This file knows pixels, no codec and no model.
+"""
+
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from numpy.lib.stride_tricks import sliding_window_view
+
+from stinet.video.frame import Frame
+
+__all__ = ["Change", "Glance", "change_between", "mark_cuts"]
+
+_SIDE_PX = 48
+_SAMPLES = 4
+"""Samples a side that are averaged into one small pixel."""
+
+_BLOCK_PX, _REACH_PX = 6, 4
+_LEAST_CONTRAST = 12.0
+"""Grey levels; a flatter picture is not stretched to full contrast: it would be all noise."""
+
+_LARGE = 0.64
+_LARGE_MOVED = 0.3
+_OTHER_PALETTE = 0.45
+_UNUSUAL = 1.5
+"""A cut changes this many times more than neighbours in its scene do."""
+
+_FLASH_FRAMES = 2
+_MEMORY = 0.3
+"""Weight of the newest pair in the running level."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is kept of a frame."""
+
+    luma: Float32[np.ndarray, "th tw"]
+    """Without mean, in standard deviations."""
+    palette: Float64[np.ndarray, "512"]
+    """Shares of 8 x 8 x 8 RGB bins."""
+
+    @classmethod
+    def of(cls, frame: Frame) -> "Glance":
+        """Make a frame small, at the same cost for every frame size."""
+        height, width = frame.rgb.shape[:2]
+        rows, columns = (max(round(_SIDE_PX * side / max(height, width)), 1) for side in (height, width))
+        down, across = _places(height, rows), _places(width, columns)
+        small = frame.rgb[down[:, None], across].reshape(rows, _SAMPLES, columns, _SAMPLES, 3).mean((1, 3), np.float32)
+        small *= 255 / np.iinfo(frame.rgb.dtype).max
+        luma = small @ np.array([0.299, 0.587, 0.114], np.float32)
+        bins = (small / 32).astype(np.int64).clip(0, 7) @ np.array([64, 8, 1])
+        counts = np.bincount(bins.ravel(), minlength=512)
+        return cls((luma - luma.mean()) / max(float(luma.std()), _LEAST_CONTRAST), counts / bins.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How much two frames differ."""
+
+    moved: float
+    """What motion cannot explain: 0 (all explained) to about 1.1 (unrelated pictures)."""
+    palette: float
+    """Share of the histogram that is not common, 0 to 1."""
+
+    @property
+    def size(self) -> float:
+        """Both in one number."""
+        return self.moved + 0.5 * self.palette
+
+    @property
+    def is_large(self) -> bool:
+        """Large enough for a cut."""
+        return self.size > _LARGE and self.moved > _LARGE_MOVED
+
+
+def change_between(before: Glance, after: Glance) -> Change:
+    """Compare two frames; the order does not matter. Frames of different shapes are unrelated."""
+    if before.luma.shape != after.luma.shape:
+        return Change(1.0, 1.0)
+    moved = (_unexplained(before.luma, after.luma) + _unexplained(after.luma, before.luma)) / 2
+    return Change(moved, 1 - float(np.minimum(before.palette, after.palette).sum()))
+
+
+def mark_cuts(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Yield the same frames; those after a hard cut say that they begin a scene.
+
+    Holds at most two frames more than the one it gives, and those only where something happens.
+    """
+    ahead = _Ahead(frames)
+    before: Glance | None = None
+    level: float | None = None
+    while (first := ahead.pop()) is not None:
+        frame, now = first
+        change = Change(0.0, 0.0) if before is None else change_between(before, now)
+        if before is not None and change.is_large:
+            later = ahead.glances()
+            if any(not change_between(before, one).is_large for one in later):
+                yield frame  # a flash: the next frame is again compared with the one before it
+                continue
+            usual = _level_of([now, *later]) if level is None else level
+            if change.palette > _OTHER_PALETTE or change.size > _UNUSUAL * usual:
+                before, level = now, None
+                yield dataclasses.replace(frame, begins_scene=True)
+                continue
+        if before is not None:
+            level = change.size if level is None else level + _MEMORY * (change.size - level)
+        before = now
+        yield frame
+
+
+class _Ahead:
+    """A stream of frames and their glances in which one may look ahead."""
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        self.frames = iter(frames)
+        self.waiting: deque[tuple[Frame, Glance]] = deque()
+
+    def pop(self) -> tuple[Frame, Glance] | None:
+        self._fill(1)
+        return self.waiting.popleft() if self.waiting else None
+
+    def glances(self) -> list[Glance]:
+        """Glances of the next frames, as many as a flash may last; fewer at the end."""
+        self._fill(_FLASH_FRAMES)
+        return [glance for _, glance in self.waiting]
+
+    def _fill(self, count: int) -> None:
+        for frame in itertools.islice(self.frames, max(count - len(self.waiting), 0)):
+            self.waiting.append((frame, Glance.of(frame)))
+
+
+def _level_of(scene: list[Glance]) -> float:
+    """Least change between neighbours; 0 where there is but one."""
+    return min((change_between(a, b).size for a, b in itertools.pairwise(scene)), default=0.0)
+
+
+def _places(length: int, count: int) -> np.ndarray:
+    """Sample places along a side of `length` pixels, `_SAMPLES` for each of `count` small pixels."""
+    return ((np.arange(count * _SAMPLES) + 0.5) * length / (count * _SAMPLES)).astype(np.int64)
+
+
+def _unexplained(source: Float32[np.ndarray, "th tw"], target: Float32[np.ndarray, "th tw"]) -> float:
+    """Mean absolute difference of the target's blocks to the best place near them in the source."""
+    height, width = target.shape
+    tall, wide = min(_BLOCK_PX, height), min(_BLOCK_PX, width)
+    rows, columns = height // tall, width // wide
+    area = (slice(0, rows * tall), slice(0, columns * wide))
+    moved = sliding_window_view(np.pad(source, _REACH_PX, mode="edge"), source.shape)[..., *area]
+    blocks = np.abs(moved - target[area]).reshape(-1, rows, tall, columns, wide).mean((2, 4))
+    return float(blocks.min(0).mean())
