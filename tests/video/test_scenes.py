@@ -104,6 +104,7 @@ def test_a_cut_in_a_noisy_film_is_found() -> None:
 @pytest.mark.parametrize(("name", "make"), [
     ("pan", lambda: panning(1, 30, 3)),
     ("fast pan", lambda: panning(1, 30, 12)),
+    ("sudden pan", lambda: [*panning(1, 1) * 8, *panning(1, 20, 13)]),
     ("fade", lambda: fading(1, 30)),
     ("dissolve", lambda: dissolving(20)),
     ("flash of one frame", lambda: flashing(1, 30, 1)),
@@ -112,6 +113,7 @@ def test_a_cut_in_a_noisy_film_is_found() -> None:
     ("noise", lambda: noisy(1, 20, 40)),
     ("static", lambda: static(20)),
     ("exposure step", lambda: [one * (0.6 if k > 9 else 1) for k, one in enumerate(panning(1, 20))]),
+    ("faint picture after grey", lambda: [*[np.full((90, 160, 3), 128.0)] * 8, *(o / 30 + 124 for o in panning(1, 9))]),
     ("black", lambda: [np.zeros((90, 160, 3))] * 5),
 ])  # fmt: skip
 def test_no_cut_is_found_in(name: str, make: Callable[[], list[np.ndarray]]) -> None:
