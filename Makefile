@@ -34,7 +34,7 @@ lint: .venv/installed
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 test: lint
-	$(BIN)/python -m pytest $(if $(DATA),--data $(DATA)) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(if $(DATA),--data=$(DATA)) $(PYTEST_ARGS)
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis demo build dist

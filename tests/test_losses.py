@@ -32,7 +32,7 @@ def test_the_total_is_the_weighted_sum_of_the_named_terms() -> None:
 
 def test_every_part_gets_a_gradient_and_a_weight_of_zero_takes_it_away() -> None:
     made = [frames(seed, side).requires_grad_() for seed, side in ((0, 16), (1, 4), (2, 16))]
-    loss, _ = total(made[0], made[1], made[2], frames(3, 16), frames(4, 4), LossConfig(draft_high=0))
+    loss, _ = total(made[0], made[1], made[2], frames(3, 16), frames(4, 4), LossConfig(draft_high=0.0))
     loss.backward()
     assert made[0].grad is not None
     assert made[1].grad is not None

@@ -60,6 +60,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         part,
         metadata={"stinet": json.dumps(header)},
     )
+    part.chmod(0o644)  # safetensors makes it readable to its owner alone
     part.replace(path)
 
 
