@@ -14,7 +14,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ResidualBlock", "conv", "downscale_conv", "join_times", "leaky", "residual_blocks", "take", "upscale_conv"]
+__all__ = [
+    "ResidualBlock",
+    "conv",
+    "downscale_conv",
+    "join_times",
+    "leaky",
+    "quieten",
+    "residual_blocks",
+    "take",
+    "upscale_conv",
+]
 
 SLOPE = 0.1
 """Negative slope of every leaky ReLU."""
@@ -45,6 +55,14 @@ def downscale_conv(inputs: int, outputs: int, scale: int) -> nn.Conv2d:
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     nn.init.zeros_(_bias(layer))
     return layer
+
+
+def quieten(module: nn.Module, gain: float = 0.1) -> None:
+    """Scale the weights (not the biases) of every layer in `module` down: it then adds little at the start."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith("weight") and parameter.dim() > 1:
+                parameter.mul_(gain)
 
 
 def leaky(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:

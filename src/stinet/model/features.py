@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stinet.model.blocks import ResidualBlock, conv, downscale_conv, leaky, residual_blocks, upscale_conv
+from stinet.model.blocks import ResidualBlock, conv, downscale_conv, leaky, quieten, residual_blocks, upscale_conv
 
 __all__ = ["Compact", "Dbpn"]
 
@@ -84,6 +84,7 @@ class _Projection(nn.Module):
         self.project = nn.Sequential(there(channels, channels, scale), nn.PReLU())
         self.back = nn.Sequential(back(channels, channels, scale), nn.PReLU())
         self.correct = nn.Sequential(there(channels, channels, scale), nn.PReLU())
+        quieten(self.correct)  # nine projections one after the other: each starts near a plain one
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         x = self.merge(torch.cat(maps, dim=1) if len(maps) > 1 else maps[0])

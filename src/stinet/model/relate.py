@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stinet.model.blocks import conv, leaky
+from stinet.model.blocks import conv, leaky, quieten
 from stinet.ops.deform_conv import bound_offsets, deform_conv
 
 __all__ = ["ConvLstm", "Edges", "GraphSage", "Relate", "adjacency", "edge_weights"]
@@ -68,6 +68,9 @@ class GraphSage(nn.Module):
             nn.init.kaiming_normal_(layer.weight, a=0.1)
             with torch.no_grad():
                 layer.weight.mul_(0.7)  # two terms are added: together they keep the variance
+        # g multiplies features: near zero at the start, or it feeds back and training can blow up
+        quieten(self.own[-1])
+        quieten(self.others[-1])
 
     def forward(self, nodes: Float[Tensor, "b n c"], weights: Tensor) -> Float[Tensor, "b n c"]:
         """Modulators of all nodes; `weights` (n n or b n n) has rows that sum to one."""
