@@ -43,8 +43,8 @@ from stinet.video.frame import Frame
 
 __all__ = ["CORE", "OutputRule", "Result", "upscale_frames"]
 
-CORE = 4
-"""Source intervals of a window when nobody says."""
+CORE = 8
+"""Source intervals of a window when nobody says: more repeat less context and relate more frames, for more memory."""
 
 _ROUGH = Fraction(1, 500)
 """A coarser tick than this is the frame period itself: its times are exact."""
