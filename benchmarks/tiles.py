@@ -3,8 +3,8 @@
     python benchmarks/tiles.py CLIP [--model stinet-s] [--sizes 64,96,128]
 
 CLIP is a folder of sharp frames; its first 7 are made small and restored from every other one. A seam would show as a
-larger step of the difference (tiled minus whole) across tile borders than elsewhere: the last column is the ratio of the
-two, 1 is none.
+larger step of the difference (tiled minus whole) across tile borders than elsewhere: the last column is the ratio of
+the two, 1 is none.
 """
 
 import argparse

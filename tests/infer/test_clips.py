@@ -14,7 +14,7 @@ from torch import Tensor
 from films import Repeat, in_order, pictures  # pyright: ignore[reportMissingImports]
 from stinet.config import Tile, TileConfig
 from stinet.errors import ModelError, UsageError
-from stinet.infer.clips import OutputRule, Result, upscale_frames
+from stinet.infer.clips import CORE, OutputRule, Result, upscale_frames
 from stinet.infer.tiles import Tiler
 from stinet.video.frame import Frame, Notes
 
@@ -128,7 +128,7 @@ def test_a_source_frame_is_prepared_once() -> None:
     fn = Repeat(scale=1, reach=2)
     run(even(23), "x2", fn=fn)
     assert fn.prepared == 23
-    assert max(fn.clips) == 4 + 2 + 2
+    assert max(fn.clips) == CORE + 2 + 2
 
 
 def test_the_window_setting_bounds_the_clip() -> None:

@@ -45,7 +45,7 @@ class NetworkClip:
         self.dtype = dtype
         self.scale: int = net.config.scale
         self.reach: int = net.reach
-        # measured peak of a clip: 5,400 bytes per source pixel and source frame at 32 channels, two frames out for one in
+        # measured: a clip at 32 channels, two frames out for one in, peaks at 5,400 bytes per source pixel and frame
         grid = net.config.scale**2 if net.config.high == "native" else 1
         self.bytes_per_pixel: int = 4 * net.config.channels * 44 * grid
         self._keeps_features = net.config.high == "folded"
