@@ -203,6 +203,7 @@ class ModelConfig:
         "V^L by PixelShuffle layers and a 1x1 convolution, or by one 3x3 to all its pixels",
     ] = "shuffle"
     residual_base: Annotated[bool, "beyond the paper: predict what is missing from a bicubic estimate"] = False
+    residual_gain: Annotated[float, "constant on what a residual base is corrected by"] = 0.05
 
     def __post_init__(self) -> None:
         """Refuse a network that cannot be built."""
@@ -239,6 +240,7 @@ class ModelConfig:
              "dbpn makes HR features on the HR grid: high=folded needs features=compact"),
             (self.relate == "graph" and not (self.edge_frame or self.edge_pixel or self.edge_time),
              "a graph without any of E^F, E^P and E^T has no edge weights: use relate=none"),
+            (self.residual_gain <= 0, f"residual gain {self.residual_gain} must be positive"),
             (self.max_offset_px <= 0, f"offset bound {self.max_offset_px} px must be positive"),
         ]  # fmt: skip
         for is_wrong, message in problems:

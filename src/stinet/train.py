@@ -27,7 +27,7 @@ from torch import Tensor
 
 from stinet import losses, runtime
 from stinet.checkpoint import as_half, load_model, load_tensors, save_model, save_tensors
-from stinet.config import ModelConfig, TrainConfig
+from stinet.config import ModelConfig, TrainConfig, from_mapping
 from stinet.data.augment import Clip
 from stinet.data.corpus import Corpus, Runs, open_corpus, sample_batch
 from stinet.errors import ConfigError
@@ -248,7 +248,7 @@ def _resumed(config: TrainConfig, out: Path, tell: Callable[[str], None]) -> Run
         tensors, header = load_tensors(state)
         now, then = asdict(config), header["config"]
         other = sorted(key for key in now if key not in MAY_CHANGE and now[key] != then.get(key))
-        if other or header["model"] != asdict(config.model_config):
+        if other or _model_of(header, state) != run.net.config:
             listed = ", ".join(f"{key}: {then.get(key)} then, {now[key]} now" for key in other) or "another network"
             raise ConfigError(
                 f"{out} holds a run with other settings ({listed}); choose another out, or the same settings"
@@ -261,10 +261,15 @@ def _resumed(config: TrainConfig, out: Path, tell: Callable[[str], None]) -> Run
     return run
 
 
+def _model_of(header: dict[str, Any], file: Path) -> ModelConfig:
+    """The network of a state or weights file; settings that are newer than the file have their defaults."""
+    return from_mapping(ModelConfig, header.get("model", {}), str(file))
+
+
 def _start_from(run: Run, file: Path) -> None:
     """Take over a model's weights, or all of another run's state: its settings may differ, its network may not."""
     tensors, header = load_tensors(file)
-    if header.get("model") != asdict(run.net.config):
+    if _model_of(header, file) != run.net.config:
         raise ConfigError(f"{file} is another network than this run's; choose its model and overrides")
     if "done" in header:
         run.restore(tensors, header)

@@ -32,11 +32,17 @@ class Reconstruct(nn.Module):
         upsampler: Literal["shuffle", "direct"],
         fold: int,
         branches: tuple[str, ...],
+        gain: float,
     ) -> None:
-        """`fold` is the factor between H's grid and the HR grid: the scale when folded, 1 when native."""
+        """`fold` is the factor between H's grid and the HR grid: the scale when folded, 1 when native.
+
+        `gain` is a constant on what the heads give. A correction to a bicubic estimate is small and Adam's steps are
+        not: without it a network learns to shrink its features first, and training is unstable at useful rates.
+        """
         super().__init__()
         self.scale = scale
         self.fold = fold
+        self.gain = gain
         self.low: nn.Module | None = None
         self.high: nn.Module | None = None
         if "low" in branches:
@@ -49,7 +55,7 @@ class Reconstruct(nn.Module):
     ) -> Float[Tensor, "n 3 sh sw"]:
         """Frames at HR; `base` (n 3 h w) is enlarged by bicubic and added when given."""
         parts = [head(x) for head, x in ((self.low, low), (self.high, high)) if head is not None and x is not None]
-        total = (parts[0] if len(parts) == 1 else parts[0] + parts[1]).float()
+        total = (parts[0] if len(parts) == 1 else parts[0] + parts[1]).float() * self.gain
         return total if base is None else total.add_(upsample(base, self.scale))
 
 

@@ -87,7 +87,12 @@ class STINet(nn.Module):
         fold = 1 if native else c.scale
         self.draft_heads = DraftHeads(channels=c.channels, scale=c.scale, fold=fold, branches=branches)
         self.reconstruct = Reconstruct(
-            channels=c.channels, scale=c.scale, upsampler=c.upsampler, fold=fold, branches=branches
+            channels=c.channels,
+            scale=c.scale,
+            upsampler=c.upsampler,
+            fold=fold,
+            branches=branches,
+            gain=c.residual_gain if c.residual_base else 1.0,
         )
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in the stubs)
 
