@@ -12,7 +12,7 @@ from stinet.ops.resample import upsample
 
 def made(**edit: Any) -> Reconstruct:
     torch.manual_seed(0)
-    settings = {"channels": 8, "scale": 4, "upsampler": "shuffle", "fold": 1, "branches": ("low", "high")}
+    settings = {"channels": 8, "scale": 4, "upsampler": "shuffle", "fold": 1, "branches": ("low", "high"), "gain": 1.0}
     return Reconstruct(**{**settings, **edit})
 
 
@@ -58,3 +58,13 @@ def test_an_absent_branch_has_no_head() -> None:
     assert heads.high is None
     assert heads(torch.rand(1, 8, 2, 2), None, None)[1] is None
     assert made(branches=("high",)).low is None
+
+
+def test_the_gain_scales_the_correction_and_leaves_the_base() -> None:
+    torch.manual_seed(0)
+    loud = made()
+    quiet = made(gain=0.05)
+    quiet.load_state_dict(loud.state_dict())
+    low, high, base = torch.rand(2, 8, 3, 5), torch.rand(2, 8, 12, 20), torch.rand(2, 3, 3, 5)
+    torch.testing.assert_close(quiet(low, high, None), 0.05 * loud(low, high, None))
+    torch.testing.assert_close(quiet(low, high, base) - quiet(low, high, None), upsample(base, 4))
