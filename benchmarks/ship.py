@@ -26,7 +26,7 @@ Weights of the preset `{name}`: {parameters:,} parameters, space-time super-reso
 |---|---|
 | Data | 1,104 runs of 15 frames, 448x256, of 273 real clips from 105 public repositories; low resolution by MATLAB-true bicubic |
 | Licences of the data | mixed: CC0, MIT, Apache-2.0, BSD, CC-BY, and for most clips none is stated; none of their frames is shipped |
-| Recipe | `recipes/{name}.yaml`; {steps:,} steps in {hours:.1f} h |
+| Recipe | {recipe}; the last stage: {steps:,} steps in {hours:.1f} h |
 | Device | {device} |
 | Validation (23 runs of other sources, first 7 frames) | {validation} |
 | Licence of the weights | Apache-2.0 |
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--clips", nargs="+", required=True, metavar="SET=DIR")
     parser.add_argument("--device", required=True, help="what it was trained on, in words")
+    parser.add_argument("--recipe", help="how it was trained, in words; default: the recipe of that name")
     parser.add_argument("--force", action="store_true")
     options = parser.parse_args()
     folders = {name: Path(folder) for name, _, folder in (item.partition("=") for item in options.clips)}
@@ -82,6 +83,7 @@ def main() -> None:
     before = f"They replaced weights of {line(old[first])} on {first}." if old else "They are the first."
     card = CARD.format(
         name=options.name,
+        recipe=options.recipe or f"`recipes/{options.name}.yaml`",
         parameters=sum(parameter.numel() for parameter in net.parameters()),
         steps=about["steps"],
         hours=about["seconds"] / 3600,

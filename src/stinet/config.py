@@ -284,7 +284,7 @@ PRESETS: Mapping[str, ModelConfig] = {
         fusion_blocks=1,
     ),
 }
-"""The model family by name, smallest last (`design` of the family: README, "Models")."""
+"""The model family by name, smallest last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,7 +332,7 @@ class TrainConfig:
     log_every: Annotated[int, "steps between log lines"] = 20
     save_every: Annotated[int, "steps between saved states"] = 200
     validate_every: Annotated[int, "steps between validations"] = 1_000
-    threads: Annotated[int, "CPU threads; 0 chooses"] = 0
+    threads: Annotated[int, "CPU threads; 0 takes the fastest number"] = 0
     cache: Annotated[str, "folder for decoded data"] = "cache"
 
     def __post_init__(self) -> None:
@@ -354,6 +354,12 @@ class TrainConfig:
         ):
             raise ConfigError(
                 "steps, batch, candidates, frames, log_every, save_every and validate_every must be at least 1"
+            )
+        if self.frames < 2:
+            raise ConfigError("frames 1 leaves nothing to interpolate: a clip needs at least 2 source frames")
+        if min(self.rate, self.clip_norm) <= 0 or not 0 <= self.ema_decay < 1:
+            raise ConfigError(
+                f"rate {self.rate} and clip_norm {self.clip_norm} must be positive, ema_decay {self.ema_decay} below 1"
             )
         if self.crop_px < 8:
             raise ConfigError(f"a crop of {self.crop_px} px is too small to learn from: use at least 8")

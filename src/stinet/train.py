@@ -30,7 +30,7 @@ from stinet.checkpoint import as_half, load_model, load_tensors, save_model, sav
 from stinet.config import ModelConfig, TrainConfig, from_mapping
 from stinet.data.augment import Clip
 from stinet.data.corpus import Corpus, Runs, open_corpus, sample_batch
-from stinet.errors import ConfigError
+from stinet.errors import CheckpointError, ConfigError
 from stinet.metrics import luma, psnr
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import STINet
@@ -112,6 +112,8 @@ def fit(config: TrainConfig, tell: Callable[[str], None] = print) -> Run:
     runtime.reuse_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
+    else:
+        runtime.use_fastest_threads()
     out = Path(config.out)
     source = Path(config.data) if config.data else _bundled_clip(tell)
     corpus = open_corpus(source, Path(config.cache), scale=config.model_config.scale, progress=tell)
@@ -246,6 +248,8 @@ def _resumed(config: TrainConfig, out: Path, tell: Callable[[str], None]) -> Run
     state = out / "state.safetensors"
     if state.exists():
         tensors, header = load_tensors(state)
+        if "config" not in header:
+            raise CheckpointError(f"{state}: no state of a training run; move it away, or choose another out")
         now, then = asdict(config), header["config"]
         other = sorted(key for key in now if key not in MAY_CHANGE and now[key] != then.get(key))
         if other or _model_of(header, state) != run.net.config:
