@@ -121,3 +121,9 @@ def test_a_misspelt_choice_is_refused_with_the_nearest_one() -> None:
     object.__setattr__(config, "flow", "adpated")  # the tests' own type checks would refuse it earlier
     with pytest.raises(ConfigError, match=r"flow 'adpated': did you mean adapted\? choose from adapted, raw, none"):
         config.__post_init__()
+
+
+@pytest.mark.parametrize("settings", [{"frames": 1}, {"rate": 0.0}, {"clip_norm": -1.0}, {"ema_decay": 1.0}])
+def test_a_run_that_cannot_learn_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        TrainConfig(**settings)

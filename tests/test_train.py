@@ -15,7 +15,7 @@ from stinet import train
 from stinet.checkpoint import load_model
 from stinet.config import TrainConfig
 from stinet.data.corpus import RUN
-from stinet.errors import ConfigError
+from stinet.errors import CheckpointError, ConfigError
 
 TINY = {"channels": 8, "low_blocks": 1, "high_blocks": 1, "shared_blocks": 1, "fusion_blocks": 1, "graph_channels": 8}
 
@@ -139,3 +139,12 @@ def test_starting_from_weights_starts_there(config: TrainConfig, tmp_path: Path)
     again = dataclasses.replace(config, out=str(tmp_path / "next"), start=file)
     begun = train._resumed(again, Path(again.out), lambda _: None)
     torch.testing.assert_close(begun.net.state_dict(), done.average, rtol=1e-2, atol=1e-4)
+
+
+def test_a_state_file_that_is_none_is_named(config: TrainConfig) -> None:
+    done = train.fit(dataclasses.replace(config, steps=1), tell=lambda _: None)
+    out = Path(config.out)
+    (out / "latest.safetensors").rename(out / "state.safetensors")
+    assert done.done == 1
+    with pytest.raises(CheckpointError, match="no state of a training run"):
+        train.fit(config, tell=lambda _: None)
