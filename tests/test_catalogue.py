@@ -10,7 +10,7 @@ from stinet import catalogue
 from stinet.catalogue import clip_function, macs_per_pixel, models, network, weights_file
 from stinet.checkpoint import save_model
 from stinet.config import PRESETS, ClipFunction
-from stinet.errors import CheckpointError, ModelError
+from stinet.errors import CheckpointError, DeviceError, ModelError
 from stinet.model.stinet import STINet
 from stinet.peers.classic import PEERS
 
@@ -41,6 +41,20 @@ def test_every_peer_is_a_clip_function(name: str) -> None:
     fn = clip_function(name, scale=2)
     assert isinstance(fn, ClipFunction)
     assert fn.scale == 2
+
+
+def test_without_a_scale_a_network_enlarges_by_its_own_and_a_peer_by_four(tmp_path: Path) -> None:
+    net = STINet(dataclasses.replace(SMALL, scale=2))
+    save_model(tmp_path / "double.safetensors", net, net.state_dict(), {})
+    fn = clip_function(str(tmp_path / "double.safetensors"), device="cpu")
+    state = fn.prepare(torch.rand(3, 6, 7))
+    assert fn.run([state], [], fn.context([state], [])).shape == (1, 3, 12, 14)
+    assert clip_function("blend+bicubic").scale == 4
+
+
+def test_a_peer_on_an_unknown_device_is_refused_too() -> None:
+    with pytest.raises(DeviceError, match="abacus"):
+        clip_function("blend+bicubic", device="abacus")
 
 
 def test_another_scale_than_the_models_is_refused(file: Path) -> None:

@@ -40,8 +40,10 @@ class ModelEntry:
     quality: str
 
 
-def clip_function(name: str, *, device: str = "auto", scale: int = 4) -> ClipFunction:
+def clip_function(name: str, *, device: str = "auto", scale: int | None = None) -> ClipFunction:
     """The clip function of a preset, a weights file or a peer.
+
+    Without `scale` a network enlarges by its own and a peer by 4. Peers run on the CPU, whatever `device` is.
 
     Raises:
         ModelError: an unknown name, a preset without weights, or another scale than asked for.
@@ -50,14 +52,13 @@ def clip_function(name: str, *, device: str = "auto", scale: int = 4) -> ClipFun
 
     """
     runtime.reuse_memory()
-    if name in PEERS:
-        return PEERS[name](scale)
-    net = network(name)
-    if net.config.scale != scale:
-        raise ModelError(f"{name} enlarges by {net.config.scale}, not by {scale}")
     place = runtime.device(device)
-    fast = runtime.has_bfloat16() if place.type == "cpu" else place.type == "cuda" and torch.cuda.is_bf16_supported()
-    return NetworkClip(net, place, torch.bfloat16 if fast else torch.float32)
+    if name in PEERS:
+        return PEERS[name](scale or 4)
+    net = network(name)
+    if scale is not None and net.config.scale != scale:
+        raise ModelError(f"{name} enlarges by {net.config.scale}, not by {scale}")
+    return NetworkClip(net, place, torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32)
 
 
 def network(name: str) -> STINet:
