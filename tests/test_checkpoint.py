@@ -1,7 +1,9 @@
 """A weights file gives back the network it came from, or says in one line why it cannot."""
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -101,3 +103,28 @@ def test_a_header_that_is_no_json_is_refused(file: Path) -> None:
     save_file({"a": torch.zeros(1)}, file, metadata={"stinet": "{"})
     with pytest.raises(CheckpointError, match=r"small\.safetensors"):
         load_model(file)
+
+
+@pytest.mark.parametrize(
+    "header", [[], "model", 3, None, {"model": []}, {"model": "stinet-s"}, {"model": 7}, {"model": None}]
+)
+def test_a_header_of_another_form_is_refused(file: Path, header: Any) -> None:
+    save_file(load_tensors(file)[0], file, metadata={"stinet": json.dumps(header)})
+    with pytest.raises(CheckpointError, match="was it written by stinet"):
+        load_model(file)
+
+
+@pytest.mark.parametrize("channels", [10**5, 10**9, 10**15, 10**30])
+def test_settings_of_a_huge_network_are_refused_without_building_it(file: Path, channels: int) -> None:
+    tensors, header = load_tensors(file)
+    save_tensors(file, tensors, {**header, "model": {**header["model"], "channels": channels}})
+    with pytest.raises(CheckpointError, match=r"do not fit its settings|make no network"):
+        load_model(file)
+
+
+def test_a_file_from_before_the_residual_gain_has_a_gain_of_one(file: Path) -> None:
+    tensors, header = load_tensors(file)
+    assert header["model"].pop("residual_base")
+    assert header["model"].pop("residual_gain") != 1
+    save_tensors(file, tensors, {**header, "model": {**header["model"], "residual_base": True}})
+    assert load_model(file).config == dataclasses.replace(CONFIG, residual_gain=1.0)

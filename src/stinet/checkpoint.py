@@ -33,18 +33,25 @@ def load_model(path: Path) -> STINet:
 
     """
     tensors, header = load_tensors(path)
-    if "model" not in header:
+    settings = header.get("model")
+    if not isinstance(settings, dict):
         raise CheckpointError(f"{path}: its header has no model settings; was it written by stinet?")
+    # before there was a gain of the residual base, nothing scaled down what corrects it
+    before_gain = {"residual_gain": 1.0} if settings.get("residual_base") is True else {}
     try:
-        net = STINet(from_mapping(ModelConfig, header["model"], str(path)))
+        config = from_mapping(ModelConfig, {**before_gain, **settings}, str(path))
+        with torch.device("meta"):  # shapes alone: whatever a file asks for, no memory is taken before it fits
+            expected = STINet(config).state_dict()
     except ConfigError as error:
         raise CheckpointError(f"{path}: made by another version ({error})") from error
-    expected = net.state_dict()
+    except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond what torch can count
+        raise CheckpointError(f"{path}: its settings make no network ({error})") from error
     odd = sorted(set(expected) ^ set(tensors)) or sorted(
         name for name, tensor in tensors.items() if tensor.shape != expected[name].shape
     )
     if odd:
         raise CheckpointError(f"{path}: {len(odd)} weights do not fit its settings, the first is {odd[0]}")
+    net = STINet(config)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return net.eval()
 
@@ -77,7 +84,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path}: no such weights file")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("stinet", "{}"))
+            header = _header(path, file.metadata())
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
@@ -91,9 +98,16 @@ def read_header(path: Path) -> dict[str, Any]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get("stinet", "{}"))
+            return _header(path, file.metadata())
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: no safetensors file, or damaged ({error})") from error
+
+
+def _header(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    header = json.loads((metadata or {}).get("stinet", "{}"))
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: its header is no mapping of settings; was it written by stinet?")
+    return header
 
 
 def as_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
