@@ -12,6 +12,7 @@ from PIL import Image
 import stinet
 from stinet.data.benchmarks import Clip, find_clips, windows
 from stinet.errors import ConfigError, InputError
+from stinet.video.images import IMAGE_SUFFIXES, read_images
 
 VID4 = {"calendar": 41, "city": 34, "foliage": 49, "walk": 47}
 
@@ -87,6 +88,16 @@ def test_frames_come_in_natural_order_of_their_names(tmp_path: Path) -> None:
     (clip,) = find_clips(tmp_path)
     assert clip.name == tmp_path.name
     assert levels(clip) == [2, 0, 1]
+
+
+def test_upscale_and_evaluate_see_the_same_images_in_the_same_order(tmp_path: Path) -> None:
+    names = [f"f{k}{suffix}" for k, suffix in enumerate(sorted(IMAGE_SUFFIXES), 8)]
+    write_frames(tmp_path, *reversed(names), "x\u00b2.png")
+    (tmp_path / "f1.ppm").write_bytes(b"P6 1 1 255 abc")
+    (clip,) = find_clips(tmp_path)
+    seen = [frame[0, 0] for frame in clip.read()]
+    np.testing.assert_array_equal(seen, [frame.rgb[0, 0] for frame in read_images(tmp_path)])
+    assert len(seen) == len(names) + 1
 
 
 def test_subfolders_with_images_are_clips_and_others_are_not(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ and even may change roles.
 A clip too short for a window is measured with the longest one that fits; a single frame is a window of its own.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from stinet.errors import ConfigError, InputError
+from stinet.video.images import IMAGE_SUFFIXES, natural_order
 
 __all__ = ["VARIANTS", "Clip", "Window", "find_clips", "read_clip", "windows"]
 
 VARIANTS = ("all", "160")
 """Every frame counts, or the tails that fill no window are dropped."""
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob"}
     | {".webm", ".wmv", ".y4m"}
@@ -108,7 +107,7 @@ def find_clips(path: Path) -> list[Clip]:
         raise InputError(f"{path}: no such file or folder")
     if _images(path):
         return [_clip(path)]
-    found = [_clip(entry) for entry in sorted(path.iterdir(), key=_natural) if _is_clip(entry)]
+    found = [_clip(entry) for entry in sorted(path.iterdir(), key=natural_order) if _is_clip(entry)]
     if not found:
         raise InputError(f"{path}: neither images nor folders of images nor videos in it")
     return found
@@ -142,13 +141,7 @@ def _is_clip(path: Path) -> bool:
 
 def _images(folder: Path) -> list[Path]:
     found = (entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.name[0] != ".")
-    return sorted(found, key=_natural)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts 2.png before 10.png."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in parts]
+    return sorted(found, key=natural_order)
 
 
 def _read_images(paths: Sequence[Path]) -> Iterator[Frame]:

@@ -1,13 +1,14 @@
 """Pictures as a video: a folder of images in the natural order of their names, or a single image, read and written.
 
 A folder has no times of its own: frame k stands at k / rate. Orientation tags (EXIF) are applied once, like a video's
-display matrix. Written folders and images appear whole or not at all.
+display matrix. Written folders and images appear whole or not at all. A folder that is replaced held nothing but frames
+that were written here: photographs are never taken for an old output.
 """
 
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,17 @@ from PIL import Image, ImageOps
 from stinet.errors import InputError, OutputError
 from stinet.video.frame import Colour, Frame, Notes, VideoInfo
 
-__all__ = ["IMAGE_SUFFIXES", "ImagesWriter", "find_images", "is_image", "probe_images", "read_images"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "ImagesWriter",
+    "find_images",
+    "holds_only_frames",
+    "input_errors",
+    "is_image",
+    "natural_order",
+    "probe_images",
+    "read_images",
+]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -27,31 +38,61 @@ _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\x00", b"MM\x00*")
 
 _ANIMATED = (b"acTL",)
 
+_FRAME = re.compile(r"[0-9]{8,}\.png")
+"""Names of the frames that `ImagesWriter` writes."""
+
 _RATE = Fraction(25)
 """Frames per second of a folder when nobody says."""
 
 
+@contextmanager
+def input_errors(path: Path) -> Iterator[None]:
+    """What the disk refuses to give, as an InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
 def is_image(path: Path) -> bool:
-    """Whether the file is a still image by its first bytes, whatever its name says."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(64)
+    """Whether the file is a still image by its first bytes, whatever its name says.
+
+    Raises:
+        InputError: the file cannot be read.
+
+    """
+    with input_errors(path):
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            head = file.read(64)
     is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     return (head.startswith(_MAGIC) or is_webp) and not any(mark in head for mark in _ANIMATED)
+
+
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sort 2.png before 10.png: the key of a name."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in parts]
 
 
 def find_images(folder: Path) -> list[Path]:
     """Image files of a folder, 2.png before 10.png.
 
     Raises:
-        InputError: the folder holds none.
+        InputError: the folder holds none, or cannot be read.
 
     """
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    with input_errors(folder):
+        found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
     if not found:
         raise InputError(f"{folder}: no images in this folder; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return sorted(found, key=_natural)
+    return sorted(found, key=natural_order)
+
+
+def holds_only_frames(folder: Path) -> bool:
+    """Whether everything in the folder is named as `ImagesWriter` names its frames."""
+    return all(_FRAME.fullmatch(path.name) and path.is_file() for path in folder.iterdir())
 
 
 def probe_images(path: Path, rate: Fraction = _RATE) -> VideoInfo:
@@ -102,6 +143,10 @@ class ImagesWriter:
     """Frames as PNG files in a folder, or one frame as one image file.
 
     Used as a context manager; leaving it with an error leaves nothing behind.
+
+    Raises:
+        OutputError: a folder is in the place that holds more than such frames, or is in the place of an image.
+
     """
 
     def __init__(self, path: Path) -> None:
@@ -112,6 +157,7 @@ class ImagesWriter:
 
     def __enter__(self) -> "ImagesWriter":
         self._discard()
+        self._check_place()
         with _as_output_error(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.is_single:
@@ -140,10 +186,20 @@ class ImagesWriter:
         if kind is not None or not self.frames:
             self._discard()
             return
+        self._check_place()
         with _as_output_error(self.path):
             if self.path.is_dir():
                 shutil.rmtree(self.path)
             self.part.replace(self.path)
+
+    def _check_place(self) -> None:
+        """Nothing is in the place that must not be replaced."""
+        with _as_output_error(self.path):
+            if self.path.is_dir() and (self.is_single or not holds_only_frames(self.path)):
+                raise OutputError(
+                    f"{self.path}: a folder that holds more than frames written here (00000001.png and so on) is never "
+                    "replaced; choose another output"
+                )
 
     def _discard(self) -> None:
         with suppress(FileNotFoundError):
@@ -181,8 +237,3 @@ def _load(path: Path, notes: Notes) -> np.ndarray:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error})") from error
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
