@@ -1,5 +1,6 @@
 """`import stinet`: light until a name is used, and the two calls that it offers."""
 
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -25,6 +26,20 @@ def pictures(tmp_path: Path) -> Path:
 def test_importing_the_package_loads_nothing_heavy() -> None:
     probe = "import stinet, sys; stinet.StinetError; print({'torch', 'av', 'numpy', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("call", ["load_model('nonesuch')", "upscale_video('gone.mp4')"])
+def test_waiting_threads_sleep_from_the_first_call_on(call: str) -> None:
+    probe = f"""
+import os, stinet
+try:
+    stinet.{call}
+except stinet.StinetError:
+    print(os.environ["OMP_WAIT_POLICY"])
+"""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    ran = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True, env=bare)
+    assert ran.stdout == "passive\n"
 
 
 def test_every_error_is_a_stinet_error_with_its_own_exit_code() -> None:

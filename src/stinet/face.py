@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from stinet.config import UpscaleConfig
 from stinet.errors import OutputError
+from stinet.runtime import prepare_threads
 
 if TYPE_CHECKING:
     from stinet.model.stinet import STINet
@@ -28,6 +29,7 @@ def load_model(name: str = "stinet-s") -> "STINet":
         CheckpointError: a file that is damaged or foreign.
 
     """
+    prepare_threads()
     from stinet.catalogue import network
 
     return network(name)
@@ -55,6 +57,7 @@ def upscale_video(
         UsageError, DeviceError, ModelError: a setting, device or model that cannot be used.
 
     """
+    prepare_threads()
     changed = {key: str(value) for key, value in (("fps", fps), ("size", size)) if value is not None}
     config = replace(config, **changed)
     source = Path(source)
