@@ -1,6 +1,7 @@
 """The demo, on a few frames of the bundled clip."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from stinet import demo
+from stinet.errors import OutputError
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,13 @@ def test_the_picture_of_an_earlier_run_is_replaced_by_source_and_result_side_by_
     with Image.open(shown.picture) as picture:
         assert picture.width > picture.height
         assert picture.width > 800
+
+
+def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "FIRST_PART_S", Fraction(1, 20))
+    (tmp_path / "before_after.png").mkdir()
+    with pytest.raises(OutputError, match=r"before_after\.png: cannot be written"):
+        demo.demonstrate(tmp_path, model="blend+bicubic")
 
 
 def test_detail_grows_with_texture() -> None:

@@ -50,7 +50,7 @@ def demonstrate(
     """Upscale the first 1.5 s of the bundled clip (all of it if `is_full`) into `folder`, with a picture beside it.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder or the picture cannot be written.
         ModelError, DeviceError: the model or device cannot be used.
 
     """
@@ -63,7 +63,10 @@ def demonstrate(
         raise OutputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
     summary = upscale_video(CLIP, video, model=model, device=device, config=config, progress=progress)
     source, result = _same_moment(CLIP, video, config.seconds)
-    before_after(source.rgb, result.rgb, picture, labels=("source, bicubic", model))
+    try:
+        before_after(source.rgb, result.rgb, picture, labels=("source, bicubic", model))
+    except OSError as error:
+        raise OutputError(f"{picture}: cannot be written ({error.strerror or error})") from error
     return Shown(video=video, picture=picture, summary=summary.line())
 
 
