@@ -116,6 +116,7 @@ def frames_of(path: Path) -> list[np.ndarray]:
     (["upscale"], 2),
     (["upscale", "film.mp4", "--no-such-option"], 2),
     (["evaluate", "gone", "--model", "stinet-s"], 3),
+    (["evaluate", "film.mp4", "--model", "blend+bicubic", "--json", "text.mp4/out.json"], 4),
     (["train", "gone.yaml"], 3),
     (["train", "recipe.yaml", "--set", "stepz=3"], 2),
     (["compare", "film.mp4", "gone.mp4"], 3),
@@ -148,7 +149,10 @@ def test_help_loads_no_video_library_either(tmp_path: Path) -> None:
     (["upscale", "film.mp4", "-o", "x.mp4", "--model", "blend+bicubic", "--fps", "fast"], 2, "fast"),
     (["upscale", "film.mp4", "-o", "x.mp4", "--model", "blend+bicubic", "--size", "huge"], 2, "huge"),
     (["upscale", "film.mp4", "-o", "x.nix", "--model", "blend+bicubic"], 4, ".mp4"),
+    (["upscale", "film.mp4", "-o", "x.mp4", "--model", "blend+bicubic", "--device", "abacus"], 6, "abacus"),
     (["evaluate", "film.mp4", "--model", ","], 2, "names no model"),
+    (["evaluate", "film.mp4", "--model", "blend+bicubic", "--device", "abacus"], 6, "abacus"),
+    (["evaluate", "film.mp4", "--model", "blend+bicubic", "--json", "text.mp4/out.json"], 4, "cannot be written"),
     (["train", "recipe.yaml", "--set", "stepz=3"], 2, "did you mean steps"),
     (["train", "recipe.yaml", "--set", "steps"], 2, "key=value"),
     (["train", "recipe.yaml", "--set", "steps.more=1"], 2, "steps"),
@@ -178,6 +182,37 @@ def test_upscale_makes_four_times_the_size_at_twice_the_rate(film: Path, weights
     assert [frame.shape for frame in frames_of(made)] == [(64, 96, 3)] * 6
     assert len(ran.out.splitlines()) == 1
     assert all(word in ran.out for word in (made.name, "3 frames in, 6 out", "96x64", "20 fps"))
+
+
+def test_a_network_of_scale_two_is_upscaled_with_and_measured(film: Path, clips: Path, stinet: Stinet) -> None:
+    from stinet.checkpoint import save_model
+    from stinet.config import PRESETS
+    from stinet.model.stinet import STINet
+
+    weights, out = film.parent / "double.safetensors", film.parent / "out.mp4"
+    net = STINet(replace(PRESETS["stinet-xs"], channels=8, graph_channels=8, scale=2))
+    save_model(weights, net, net.state_dict(), {})
+    assert stinet("upscale", film, "-o", out, "--size", "x2", "--model", weights).code == 0
+    assert [frame.shape for frame in frames_of(out)] == [(32, 48, 3)] * 6
+    assert stinet("evaluate", clips / "one", "--model", weights, "--json", film.parent / "out.json").code == 0
+    assert json.loads((film.parent / "out.json").read_text())["model"]["scale"] == 2
+
+
+def test_evaluate_runs_with_the_fastest_number_of_threads(
+    clips: Path, stinet: Stinet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from stinet.runtime import cores, probe_threads
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(cores() + 1)
+        assert stinet("evaluate", clips / "one", "--model", "blend+bicubic").code == 0
+        assert torch.get_num_threads() == probe_threads()
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_options_reach_the_result(film: Path, stinet: Stinet, tmp_path: Path) -> None:

@@ -124,9 +124,10 @@ def evaluate(
     names = [name for name in model.split(",") if name]
     if not names:
         raise UsageError("--model names no model")
-    if out is not None and out.is_dir():
-        raise OutputError(f"{out}: is a folder; name a file for the figures")
+    if out is not None:
+        _must_be_writable(out)
 
+    from stinet import runtime
     from stinet.catalogue import clip_function
     from stinet.data.benchmarks import find_clips
     from stinet.evaluate import benchmark
@@ -134,6 +135,7 @@ def evaluate(
 
     found = find_clips(clips)
     functions = {name: clip_function(name, device=device) for name in names}
+    runtime.use_fastest_threads()
     with progress_bar(clips.name) as tell:
         shares: dict[tuple[str, str], float] = {}
 
@@ -144,7 +146,6 @@ def evaluate(
         report = benchmark(found, functions, progress=hear)
     print(table(report.to_json()))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
@@ -281,6 +282,21 @@ def _frames_of(tell: Told) -> Callable[["Progress"], None]:
 def _must_exist(path: Path) -> None:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+
+
+def _must_be_writable(path: Path) -> None:
+    """Make the folder of a result and try the file, before there is a result to lose."""
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file for the figures")
+    was_there = path.exists() or path.is_symlink()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
 
 
 def _set(values: dict[str, Any], setting: str) -> None:
