@@ -141,6 +141,11 @@ def test_a_missing_file_and_text_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["diary.mp4"]
 
 
+def test_a_name_that_the_disk_refuses_is_an_input_error_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"too long|no such file"):
+        up(tmp_path / ("a" * 300))
+
+
 def test_an_existing_output_is_refused_and_kept_unless_told(tmp_path: Path) -> None:
     source, target = film(tmp_path / "a.mp4", pictures(2)), tmp_path / "b.mp4"
     target.write_text("precious")
@@ -166,8 +171,38 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     source = film(tmp_path / "a.mp4", pictures(2))
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "letter.txt").write_text("precious")
-    with pytest.raises(OutputError, match="more than images"):
+    with pytest.raises(OutputError, match="more than frames"):
         up(source, tmp_path / "photos", overwrite=True)
+
+
+def test_a_folder_around_the_input_is_never_replaced(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "raw").mkdir(parents=True)
+    for name in ("00000001.png", "00000002.png", "raw/00000003.png"):
+        Image.fromarray(pictures(1)[0]).save(photos / name)
+    (tmp_path / "link").symlink_to(photos)
+    for source, target in (
+        (photos / "00000001.png", photos),
+        (photos / "00000001.png", tmp_path / "link"),
+        (tmp_path / "link" / "00000001.png", photos),
+        (photos / "raw" / "00000003.png", photos),
+        (photos / "raw", photos / "raw" / "00000003.png"),
+    ):
+        with pytest.raises(OutputError, match="input itself"):
+            up(source, target, overwrite=True)
+    assert sorted(path.name for path in photos.rglob("*.png")) == ["00000001.png", "00000002.png", "00000003.png"]
+
+
+def test_a_folder_of_photographs_is_never_replaced_and_one_of_our_frames_is(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mp4", pictures(2))
+    target = up(source, tmp_path / "out").output
+    (target / "00000099.png").write_text("an old frame")
+    up(source, target, overwrite=True)
+    assert len(list(target.iterdir())) == 4
+    (target / "IMG_0001.png").write_text("precious")
+    with pytest.raises(OutputError, match="more than frames"):
+        up(source, target, overwrite=True)
+    assert (target / "IMG_0001.png").read_text() == "precious"
 
 
 def test_a_missing_output_folder_is_made(tmp_path: Path) -> None:
@@ -192,7 +227,7 @@ def test_words_that_are_not_understood_are_refused(tmp_path: Path, settings: dic
 def test_an_unknown_suffix_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     source = film(tmp_path / "a.mp4", pictures(2))
     with pytest.raises(OutputError, match="suffix"):
-        up(source, tmp_path / "b.xyz")
+        up(source, tmp_path / "new" / "dir" / "b.xyz")
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 

@@ -21,7 +21,16 @@ from stinet.infer.clips import OutputRule, Result, upscale_frames
 from stinet.infer.tiles import BYTES_PER_PIXEL, Tiler
 from stinet.infer.workers import Sink, in_background
 from stinet.video.frame import Frame, Notes, VideoInfo
-from stinet.video.images import IMAGE_SUFFIXES, ImagesWriter, is_image, probe_images, read_images
+from stinet.video.images import (
+    IMAGE_SUFFIXES,
+    ImagesWriter,
+    find_images,
+    holds_only_frames,
+    input_errors,
+    is_image,
+    probe_images,
+    read_images,
+)
 from stinet.video.read import probe, read_frames
 from stinet.video.scenes import mark_cuts
 from stinet.video.write import VIDEO_SUFFIXES, OutputLock, Writer
@@ -102,9 +111,10 @@ def upscale_video(
     if _device_kind(fn) == "cpu":
         runtime.use_fastest_threads()
     start = time.perf_counter()
+    writer = _writer(target, info, rule, size, config, notes)  # refuses before the lock makes a folder
     with ExitStack() as stack:
         stack.enter_context(OutputLock(target))
-        writer = stack.enter_context(_writer(target, info, rule, size, config, notes))
+        stack.enter_context(writer)
         sink = stack.enter_context(Sink(writer.write, depth=2))
         wanted = _first_seconds(_frames(info, notes), config.seconds)
         frames = upscale_frames(
@@ -183,7 +193,9 @@ def default_output(info: VideoInfo, config: UpscaleConfig, rule: OutputRule) -> 
 
 
 def _probe(path: Path, notes: Notes) -> VideoInfo:
-    if path.is_dir():
+    with input_errors(path):
+        is_folder = path.is_dir()
+    if is_folder:
         return probe_images(path)
     if is_image(path):
         if path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -245,14 +257,23 @@ def _device_kind(fn: ClipFunction) -> str:
 def _refuse(source: Path, target: Path, config: UpscaleConfig) -> None:
     """Outputs that would destroy something."""
     if target.exists() or target.is_symlink():
-        if target.exists() and target.samefile(source):
-            raise OutputError(f"{target}: is the input itself (or a link to it); choose another output")
+        if target.exists() and (target.samefile(source) or _holds_input(target, source)):
+            raise OutputError(f"{target}: is the input itself (or holds it, or is a link to it); choose another output")
         if not config.overwrite:
             raise OutputError(f"{target}: exists already; overwrite it with -y, or choose another output")
-        if target.is_dir() and any(path.suffix.lower() not in IMAGE_SUFFIXES for path in target.iterdir()):
+        if target.is_dir() and not holds_only_frames(target):
             raise OutputError(
-                f"{target}: a folder that holds more than images is never replaced; choose another output"
+                f"{target}: a folder that holds more than frames written here (00000001.png and so on) is never "
+                "replaced; choose another output"
             )
+
+
+def _holds_input(target: Path, source: Path) -> bool:
+    """Whether the target is one of the files that are read, or a folder around one, links followed or not."""
+    place = target.resolve()
+    files = [source, *(find_images(source) if source.is_dir() else ())]
+    places = {place for file in files for place in (file.resolve(), file.parent.resolve() / file.name)}
+    return any(place == one or place in one.parents for one in places)
 
 
 def _expected_frames(info: VideoInfo, rule: OutputRule, seconds: Fraction | None) -> int | None:

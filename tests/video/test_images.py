@@ -18,6 +18,12 @@ def write(out: ImagesWriter, count: int) -> None:
         out.write(Frame(rgb=pictures(1)[0], time=Fraction(k)))
 
 
+def write_beside(out: ImagesWriter, photograph: Path) -> None:
+    write(out, 1)
+    photograph.parent.mkdir()
+    photograph.write_text("precious")
+
+
 def break_off(out: ImagesWriter) -> None:
     write(out, 1)
     raise KeyError
@@ -87,6 +93,25 @@ def test_an_error_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(KeyError), ImagesWriter(tmp_path / "out") as out:
         break_off(out)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_photograph_that_came_into_the_folder_during_the_run_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="more than frames"), ImagesWriter(tmp_path / "out") as out:
+        write_beside(out, tmp_path / "out" / "a.png")
+    assert (tmp_path / "out" / "a.png").read_text() == "precious"
+
+
+@pytest.mark.parametrize("call", ["open", "iterdir"])
+def test_what_the_disk_refuses_to_give_is_an_input_error_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "a.png").write_bytes(b"")
+    monkeypatch.setattr(Path, call, refuse)
+    with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
+        is_image(tmp_path / "a.png") if call == "open" else probe_images(tmp_path)
 
 
 def test_one_image_holds_one_frame(tmp_path: Path) -> None:
