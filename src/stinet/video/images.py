@@ -27,6 +27,7 @@ __all__ = [
     "holds_only_frames",
     "input_errors",
     "is_image",
+    "natural_order",
     "probe_images",
     "read_images",
 ]
@@ -69,6 +70,12 @@ def is_image(path: Path) -> bool:
     return (head.startswith(_MAGIC) or is_webp) and not any(mark in head for mark in _ANIMATED)
 
 
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sort 2.png before 10.png: the key of a name."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in parts]
+
+
 def find_images(folder: Path) -> list[Path]:
     """Image files of a folder, 2.png before 10.png.
 
@@ -80,7 +87,7 @@ def find_images(folder: Path) -> list[Path]:
         found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
     if not found:
         raise InputError(f"{folder}: no images in this folder; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return sorted(found, key=_natural)
+    return sorted(found, key=natural_order)
 
 
 def holds_only_frames(folder: Path) -> bool:
@@ -230,8 +237,3 @@ def _load(path: Path, notes: Notes) -> np.ndarray:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error})") from error
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
