@@ -1,17 +1,19 @@
 """The encoder: exact times, colours that do not shift, sound packet by packet, and whole files only."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from av.packet import Packet
 
 from films import film, packets, pictures  # pyright: ignore[reportMissingImports]
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError
 from stinet.video.frame import Colour, Frame, Notes
 from stinet.video.read import probe, read_frames
-from stinet.video.write import OutputLock, Writer
+from stinet.video.write import OutputLock, Writer, _Others  # pyright: ignore[reportPrivateUsage]
 
 FAST = EncodeConfig(speed="ultrafast", crf=4)
 
@@ -109,6 +111,21 @@ def test_sound_is_cut_with_the_picture(tmp_path: Path) -> None:
     source = film(tmp_path / "a.mp4", pictures(50), sound_s=2)
     copy(source, tmp_path / "b.mp4", seconds=Fraction(1, 2))
     assert 0.35 < packets(tmp_path / "b.mp4")[-1][0] < 0.5
+
+
+def test_of_sound_that_is_cut_the_rest_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[float] = []
+    demux = _Others._demux  # pyright: ignore[reportPrivateUsage]
+
+    def watched(self: _Others) -> Iterator[Packet]:
+        for packet in demux(self):
+            read.append(float((packet.pts or 0) * packet.time_base))
+            yield packet
+
+    monkeypatch.setattr(_Others, "_demux", watched)
+    source = film(tmp_path / "a.mp4", pictures(12), sound_s=4)
+    copy(source, tmp_path / "b.mp4", seconds=Fraction(1, 2))
+    assert 0.5 <= max(read) < 0.7
 
 
 @pytest.mark.parametrize("matrix", [1, 6, 9])

@@ -242,6 +242,7 @@ class _Others:
         self._tracks: dict[int, _Track] = {}
         self._dropped: list[str] = []
         self._held: Packet | None = None
+        self._passed: set[int] = set()  # tracks that have reached `seconds`
 
     def __enter__(self) -> "_Others":
         if self.source is not None and self.source.streams:
@@ -315,6 +316,10 @@ class _Others:
             stamp = packet.dts if packet.dts is not None else packet.pts
             begin = Fraction(0) if stamp is None else stamp * packet.time_base - self.source.origin
             if self.seconds is not None and begin >= self.seconds:
+                self._passed.add(packet.stream_index)
+                if len(self._passed) == len(self._tracks):
+                    self._packets = iter(())  # the rest of the file is not read
+                    return
                 continue  # other streams may still have earlier ones
             if time is not None and begin > time:
                 self._held = packet
