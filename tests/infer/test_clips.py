@@ -144,6 +144,49 @@ def test_little_memory_means_short_clips() -> None:
     assert max(fn.clips) == 1 + 1 + 1
 
 
+@pytest.mark.parametrize(("rule", "frames"), [("x2", 2), ("250", 10), ("x6", 6), ("10", 2)])
+def test_the_memory_of_a_window_counts_the_frames_that_are_really_made(rule: str, frames: int) -> None:
+    fn = Repeat(scale=4, reach=0)
+    two = 4 * 12 * 16 * 8 * 4**2 * frames * 2  # a quarter of it holds two intervals of 16x8
+    small = Tiler(TileConfig(), Notes(), budget_bytes=two)
+    list(upscale_frames(fn, film_of(even(9)), OutputRule.parse(rule), tiler=small, period=PERIOD))
+    assert max(fn.clips) == 2 + 1
+
+
+@pytest.mark.parametrize(("rule", "sources"), [("keep", 4), ("x2", 4), ("x4", 7), ("250", 11)])
+def test_the_tiles_are_told_of_more_than_two_frames_out_for_one_in(rule: str, sources: int) -> None:
+    told: list[int] = []
+
+    class Listening(Tiler):
+        def run(self, *arguments: object, **options: object) -> Tensor:
+            told.append(options["sources"])  # pyright: ignore
+            return super().run(*arguments, **options)  # pyright: ignore
+
+    tiles = Listening(TileConfig(), Notes(), budget_bytes=1 << 40)
+    list(upscale_frames(Repeat(scale=1), film_of(even(4)), OutputRule.parse(rule), tiler=tiles, period=PERIOD))
+    assert told[0] == sources
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2])
+@pytest.mark.parametrize("rule", ["x5", "x8", "150", "60"])
+@pytest.mark.parametrize("window", [0, 40])
+def test_a_high_rate_shortens_the_windows_and_keeps_the_frames_of_the_context(
+    rule: str, reach: int, window: int
+) -> None:
+    between: list[int] = []
+
+    class Counting(Smooth):
+        def run(
+            self, states: Sequence[Tensor], times: Sequence[Sequence[float]], nodes: None, tile: Tile | None = None
+        ) -> Tensor:
+            between.extend(len(one) for one in times)
+            assert sum(len(one) for one in times) <= 32
+            return super().run(states, times, nodes, tile)
+
+    run(even(12), rule, fn=Counting(reach), window=window)
+    assert min(between) > 0
+
+
 def test_a_rate_gives_even_times_over_the_whole_duration() -> None:
     made, result = run(even(10), "60")
     assert [frame.time for frame in made] == [Fraction(k, 60) for k in range(24)]

@@ -50,7 +50,7 @@ _ROUGH = Fraction(1, 500)
 """A coarser tick than this is the frame period itself: its times are exact."""
 
 _MOST_BETWEEN = 32
-"""In-between frames made at once; a long gap at a high rate is made in parts."""
+"""In-between frames made at once: windows are so short that theirs fit; a long gap at a high rate is made in parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,10 @@ class OutputRule:
     def output_rate(self, source: Fraction) -> Fraction:
         """Nominal frames per second of the output."""
         return self.rate or source * self.multiple
+
+    def frames_per_interval(self, period: Fraction) -> int:
+        """Output frames of a source interval that is a period long, the given one counted."""
+        return self.multiple if self.rate is None else math.ceil(self.rate * period)
 
     def time_base(self, source: Fraction, first: Fraction) -> Fraction:
         """The coarsest tick of which all output times are multiples, when source times are multiples of `source`."""
@@ -225,6 +229,7 @@ def _windows(
     """Frames of one window after the other, then the held ones."""
     reach, right = fn.reach, max(fn.reach, 1)
     core = max(window - 2 * reach, 1) if window else CORE
+    core = min(core, _core_at_once(film.rule, film.period, reach + right - 1))
     held: deque[_Source] = deque()
     first = 0  # place in `held` of the first source frame whose outputs are still due
     for frame in frames:
@@ -234,7 +239,9 @@ def _windows(
             held.clear()
             first = 0
         held.append(_prepared(fn, frame, early))
-        core = core if window else min(core, _affordable_core(held[-1].size, fn.scale, film.rule, tiler.budget_bytes))
+        if not window:
+            per_interval = film.rule.frames_per_interval(film.period)
+            core = min(core, _affordable_core(held[-1].size, fn.scale, per_interval, tiler.budget_bytes))
         if len(held) >= first + core + right:
             yield from _window(fn, held, first, first + core, tiler, size)
             first += core
@@ -259,9 +266,18 @@ def _rest(
         yield from _window(fn, held, start, min(start + core, len(held)), tiler, size)
 
 
-def _affordable_core(size: tuple[int, int], scale: int, rule: OutputRule, budget_bytes: int) -> int:
+def _core_at_once(rule: OutputRule, period: Fraction, context: int) -> int:
+    """Source intervals of a window that has all its in-between frames, those of `context` intervals too, in one run."""
+    if rule.rate is None:
+        intervals = _MOST_BETWEEN // (rule.multiple - 1) if rule.multiple > 1 else _MOST_BETWEEN + context
+    else:
+        intervals = int((_MOST_BETWEEN - 1) / (rule.rate * period))  # n intervals have at most n rate period + 1 frames
+    return max(intervals - context, 1)
+
+
+def _affordable_core(size: tuple[int, int], scale: int, per_interval: int, budget_bytes: int) -> int:
     """Source intervals whose output frames, in float32, take a quarter of the memory."""
-    bytes_per_interval = 12 * size[0] * size[1] * scale**2 * max(rule.multiple, 2)
+    bytes_per_interval = 12 * size[0] * size[1] * scale**2 * max(per_interval, 2)
     return max(int(budget_bytes / 4 / bytes_per_interval), 1)
 
 
@@ -326,7 +342,7 @@ def _run(
             lambda tile: fn.run(states, times, nodes, tile),
             clip[0].size,
             scale=fn.scale,
-            sources=len(clip),
+            sources=max(len(clip), math.ceil((len(clip) + sum(map(len, times))) / 2)),  # measured at 2 out for 1 in
             keep=list(stamps),
         )
         for shown, frame in zip(stamps.values(), frames, strict=True):
