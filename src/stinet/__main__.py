@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 from stinet.errors import StinetError
-from stinet.runtime import prepare_threads
+from stinet.runtime import prepare_threads, reuse_memory
 
 INTERRUPTED = 130
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -18,6 +18,7 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     prepare_threads()
+    reuse_memory()
     try:
         from stinet.cli import app
 
