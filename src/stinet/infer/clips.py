@@ -39,6 +39,7 @@ from stinet.config import ClipFunction
 from stinet.errors import ModelError, UsageError
 from stinet.infer.tiles import Tiler
 from stinet.ops.resample import resize
+from stinet.runtime import release_memory
 from stinet.video.frame import Frame
 
 __all__ = ["CORE", "OutputRule", "Result", "upscale_frames"]
@@ -299,6 +300,7 @@ def _window(
     for wanted in _parts(clip, first - offset, last - offset):
         for time, rgb in _run(fn, clip, wanted, tiler, size):
             yield Frame(rgb=rgb, time=time)
+    release_memory()
 
 
 def _parts(clip: list[_Source], first: int, last: int) -> Iterator[list[_Due]]:
