@@ -35,9 +35,9 @@ from av.video.stream import VideoStream
 from stinet.errors import DecodeError, InputError
 from stinet.video.frame import Colour, Frame, Notes, StreamInfo, VideoInfo
 
-__all__ = ["open_file", "origin_of", "probe", "read_frames"]
+__all__ = ["SWSCALE_MATRIX", "open_file", "origin_of", "probe", "read_frames"]
 
-_SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 """H.273 matrix -> swscale's number for it."""
 
 _BT709, _BT601, _UNSAID, _RGB = 1, 6, 2, 0
@@ -175,8 +175,8 @@ class _Converter:
             width=width,
             height=height,
             format="rgb24",
-            src_colorspace=_SWSCALE_MATRIX.get(colour.matrix, 5),
-            dst_colorspace=_SWSCALE_MATRIX.get(colour.matrix, 5),
+            src_colorspace=SWSCALE_MATRIX.get(colour.matrix, 5),
+            dst_colorspace=SWSCALE_MATRIX.get(colour.matrix, 5),
             src_color_range=ColorRange.JPEG if colour.is_full_range else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
             interpolation=_CONVERSION,
@@ -292,7 +292,7 @@ def _colour(stream: VideoStream, first: VideoFrame) -> Colour:
     context = stream.codec_context
     matrix = first.colorspace if first.colorspace != _UNSAID else context.colorspace
     is_rgb = first.format.is_rgb or first.format.name.startswith(("gbr", "pal8"))
-    is_guessed = matrix not in _SWSCALE_MATRIX and not is_rgb
+    is_guessed = matrix not in SWSCALE_MATRIX and not is_rgb
     if is_guessed:
         matrix = _BT709 if first.height >= 720 else _BT601
     return Colour(

@@ -31,7 +31,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError, StinetError
 from stinet.video.frame import Colour, Frame, Notes, VideoInfo
-from stinet.video.read import open_file
+from stinet.video.read import SWSCALE_MATRIX, open_file
 
 __all__ = ["VIDEO_SUFFIXES", "OutputLock", "Writer"]
 
@@ -45,8 +45,6 @@ _MAX_TICKS = 1 << 24
 """Finest time base that every container takes."""
 
 _CONTAINER_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
-
-_SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 
 
 class Writer:
@@ -187,8 +185,8 @@ class Writer:
         picture = self._reformatter.reformat(
             VideoFrame.from_ndarray(frame.rgb, format="rgb24"),
             format=self._stream.pix_fmt,
-            src_colorspace=_SWSCALE_MATRIX[self.colour.matrix],
-            dst_colorspace=_SWSCALE_MATRIX[self.colour.matrix],
+            src_colorspace=SWSCALE_MATRIX[self.colour.matrix],
+            dst_colorspace=SWSCALE_MATRIX[self.colour.matrix],
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.JPEG if self.colour.is_full_range else ColorRange.MPEG,
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
@@ -462,6 +460,6 @@ class _disk_errors:  # noqa: N801
 
 def _target_colour(source: VideoInfo | None) -> Colour:
     """The source's own matrix, range and tags; BT.709 for RGB sources."""
-    if source is None or source.colour.matrix not in _SWSCALE_MATRIX:
+    if source is None or source.colour.matrix not in SWSCALE_MATRIX:
         return Colour(matrix=1, primaries=1, transfer=1 if source is None else 13)
     return source.colour
