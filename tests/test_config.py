@@ -123,7 +123,38 @@ def test_a_misspelt_choice_is_refused_with_the_nearest_one() -> None:
         config.__post_init__()
 
 
-@pytest.mark.parametrize("settings", [{"frames": 1}, {"rate": 0.0}, {"clip_norm": -1.0}, {"ema_decay": 1.0}])
+@pytest.mark.parametrize("settings", [{"frames": 0}, {"rate": 0.0}, {"clip_norm": -1.0}, {"ema_decay": 1.0}])
 def test_a_run_that_cannot_learn_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         TrainConfig(**settings)
+
+
+def test_stages_replace_settings_one_after_the_other() -> None:
+    values = {
+        "rate": 1e-3,
+        "loss": {"kind": "charbonnier", "draft_low": 0.2},
+        "stages": [{"steps": 10, "frames": 1}, {"steps": 5, "loss": {"kind": "l2"}, "rate": 2e-3}],
+    }
+    config = from_mapping(TrainConfig, values, "recipe")
+    assert config.total_steps == 15
+    assert [config.stage(step).number for step in (0, 9, 10, 14, 15)] == [0, 0, 1, 1, 1]
+    first, second = config.stage(0), config.stage(12)
+    assert (first.first, first.config.frames, first.config.steps, first.config.rate) == (0, 1, 10, 1e-3)
+    assert (second.first, second.config.frames, second.config.steps, second.config.rate) == (10, 4, 5, 2e-3)
+    assert (second.config.loss.kind, second.config.loss.draft_low) == ("l2", 0.2)
+
+
+@pytest.mark.parametrize(("stage", "message"), [
+    ({"steps": 3, "rat": 1.0}, "did you mean rate"),
+    ({"frames": 1}, "says no steps"),
+    ({"steps": 3, "model": "stinet-m"}, "whole run"),
+    ({"steps": 3, "frames": 1, "loss": {"motion": 0.1}}, "no motion"),
+])  # fmt: skip
+def test_a_stage_that_cannot_be_is_refused(stage: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(TrainConfig, {"stages": [stage]}, "recipe")
+
+
+def test_a_perceptual_loss_without_its_weights_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ConfigError, match=r"loss\.vgg=FILE"):
+        LossConfig(perceptual=0.1)

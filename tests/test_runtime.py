@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -39,25 +38,44 @@ def test_a_device_that_is_not_there_is_named(name: str) -> None:
         runtime.device(name)
 
 
-def test_the_probe_prefers_few_threads_when_more_do_not_help() -> None:
+class FakeClock:
+    """Time passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    fake = FakeClock()
+    monkeypatch.setattr(runtime, "time", fake)
+    return fake
+
+
+def test_the_probe_prefers_few_threads_when_more_do_not_help(clock: FakeClock) -> None:
     before = torch.get_num_threads()
-    assert runtime.probe_threads(lambda: time.sleep(0.002)) == 1
+    assert runtime.probe_threads(lambda: clock.sleep(0.002)) == 1
     assert torch.get_num_threads() == before
 
 
-def test_the_probe_finds_the_threads_that_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_finds_the_threads_that_help(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     monkeypatch.setattr(runtime, "cores", lambda: 6)
     before = torch.get_num_threads()
-    found = runtime.probe_threads(lambda: time.sleep(0.004 / min(torch.get_num_threads(), 4)))
+    found = runtime.probe_threads(lambda: clock.sleep(0.004 / min(torch.get_num_threads(), 4)))
     assert found == 4
     assert torch.get_num_threads() == before
 
 
-def test_bfloat16_is_a_steady_answer_and_quick() -> None:
+def test_bfloat16_is_a_steady_answer() -> None:
     first = runtime.has_bfloat16()
-    start = time.perf_counter()
+    assert isinstance(first, bool)
     assert runtime.has_bfloat16() is first
-    assert time.perf_counter() - start < 0.01
 
 
 def test_free_memory_is_between_nothing_and_the_machine() -> None:

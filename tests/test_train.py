@@ -42,7 +42,7 @@ def config(video: Path, tmp_path: Path) -> TrainConfig:
     return TrainConfig(
         overrides=TINY, data=str(video), out=str(tmp_path / "run"), cache=str(video.parent / "cache"), steps=6, batch=2,
         crop_px=8, warmup_steps=2, schedule="late", decay_steps=2, log_every=1, save_every=100, validate_every=3,
-        bfloat16="off",
+        precision="fp32",
     )  # fmt: skip
 
 

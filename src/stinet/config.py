@@ -23,6 +23,7 @@ __all__ = [
     "EncodeConfig",
     "LossConfig",
     "ModelConfig",
+    "Stage",
     "Tile",
     "TileConfig",
     "Times",
@@ -289,17 +290,55 @@ PRESETS: Mapping[str, ModelConfig] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
-    """What is minimised: a weighted sum of terms, each a mean over pixels."""
+    """What is minimised (paper, Eq. 4): a weighted sum of means over pixels. The rows of Table V are settings."""
 
     kind: Annotated[Literal["charbonnier", "l2"], "distance of two frames; the paper's is l2"] = "charbonnier"
     draft_low: Annotated[float, "weight of the phase-1 LR head against F^gt"] = 0.1
     draft_high: Annotated[float, "weight of the phase-1 HR head against V^gt"] = 0.1
+    perceptual: Annotated[float, "lambda_1: weight of the distance of VGG-19 features; needs vgg"] = 0.0
+    vgg: Annotated[str, "file with torchvision's published weights of VGG-19"] = ""
+    motion: Annotated[float, "lambda_2: weight of motion consistency; 0 leaves it out"] = 0.0
+    motion_absolute: Annotated[
+        Literal["l2", "l1", "none"], "Eq. (2); Table V: l_abs-L1 is l1, without l_abs is none"
+    ] = "l2"
+    motion_relative: Annotated[
+        Literal["weak", "strong", "none"], "Eq. (3); Table V: l_rel-SC is strong, without l_rel is none"
+    ] = "weak"
+    motion_pairs: Annotated[Literal["all", "adjacent"], "pairs of Eq. (2); Table V: l_abs-AJ is adjacent"] = "all"
+    motion_sampling: Annotated[
+        Literal["all", "sampled"], "every pair and triple, or one triple and one more pair a clip, unbiased"
+    ] = "all"
+    motion_every: Annotated[int, "the motion terms are added on every k-th step, k times as heavy"] = 1
 
     def __post_init__(self) -> None:
-        """Refuse negative weights."""
+        """Refuse negative weights, and terms that cannot be computed."""
         _check_choices(self)
-        if min(self.draft_low, self.draft_high) < 0:
-            raise ConfigError(f"loss weights must not be negative: {self.draft_low}, {self.draft_high}")
+        weights = {name: getattr(self, name) for name in ("draft_low", "draft_high", "perceptual", "motion")}
+        if min(weights.values()) < 0:
+            raise ConfigError(f"loss weights must not be negative: {weights}")
+        if self.motion_every < 1:
+            raise ConfigError(f"motion_every {self.motion_every} must be at least 1")
+        if self.motion and self.motion_absolute == "none" and self.motion_relative == "none":
+            raise ConfigError("motion consistency without l_abs and without l_rel is nothing: set motion to 0")
+        if self.perceptual and not self.vgg:
+            raise ConfigError(
+                f"perceptual {self.perceptual} needs torchvision's VGG-19 weights (vgg19-dcbb9e9d.pth): name the file"
+                " with loss.vgg=FILE, or set loss.perceptual to 0"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A part of a training run: its settings, and the step of the run at which it begins."""
+
+    number: int
+    """From 0."""
+
+    first: int
+    """Step of the run that is step 0 of this stage."""
+
+    config: "TrainConfig"
+    """The recipe's settings with this stage's own in their place; `steps` is the length of the stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,29 +349,47 @@ class TrainConfig:
     overrides: Annotated[Mapping[str, Any], "ModelConfig fields that differ from the preset"] = dataclasses.field(
         default_factory=dict
     )
-    data: Annotated[str, "folder of the video corpus; empty: the bundled clip"] = ""
+    data: Annotated[str, "folder of the training data; empty: the bundled clip"] = ""
+    layout: Annotated[
+        Literal["auto", "corpus", "vimeo90k", "adobe240", "reds", "folder"], "how the data is laid out; auto looks"
+    ] = "auto"
     out: Annotated[str, "folder for state, log and curve"] = "runs/stinet-s"
     start: Annotated[str, "weights or state file to start from; empty: from nothing"] = ""
-    steps: Annotated[int, "optimiser steps in all"] = 10_000
-    batch: Annotated[int, "crops a step"] = 8
+    steps: Annotated[int, "optimiser steps in all; with stages: their sum, not set here"] = 10_000
+    stages: Annotated[
+        Sequence[Mapping[str, Any]], "settings that replace the recipe's one stage after the other; each has steps"
+    ] = ()
+    batch: Annotated[int, "crops of a step, over all processes and accumulated parts"] = 8
+    accumulate: Annotated[int, "parts into which a step's crops are divided to save memory"] = 1
     crop_px: Annotated[int, "side of a crop in LR pixels"] = 32
     candidates: Annotated[int, "places drawn for every crop; the most detailed is taken (1: any place)"] = 1
-    frames: Annotated[int, "source frames of a clip (2 * frames - 1 come out)"] = 4
+    symmetries: Annotated[
+        Literal["all", "paper"], "all 16; or the paper's: mirrored, turned by 180 degrees, played backward"
+    ] = "all"
+    frames: Annotated[int, "source frames of a clip (2 * frames - 1 come out); 1 trains single frames"] = 4
     rate: Annotated[float, "peak learning rate of Adam"] = 1e-3
+    beta2: Annotated[float, "Adam's decay of squared gradients"] = 0.99
     warmup_steps: Annotated[int, "steps of linear warm-up"] = 100
-    schedule: Annotated[Literal["cosine", "late"], "decay over the whole run, or constant with a decay at the end"] = (
-        "cosine"
-    )
+    schedule: Annotated[
+        Literal["cosine", "late", "stairs"],
+        "decay over the whole run; constant with a decay at the end; or divided by stair_factor every stair_steps",
+    ] = "cosine"
     decay_steps: Annotated[int, "late: steps of the final cosine decay"] = 2_000
+    stair_steps: Annotated[int, "stairs: steps between two falls"] = 100_000
+    stair_factor: Annotated[float, "stairs: the rate is divided by it at every fall"] = 4.0
     clip_norm: Annotated[float, "gradients longer than this are shortened"] = 1.0
+    spike: Annotated[float, "a step whose loss is this many times the running median is skipped"] = 20.0
     ema_decay: Annotated[float, "decay of the averaged weights per step"] = 0.999
     loss: LossConfig = LossConfig()
     seed: int = 0
-    bfloat16: Annotated[Literal["auto", "on", "off"], "autocast; auto probes the device"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], "where the network is trained"] = "auto"
+    precision: Annotated[Literal["auto", "bf16", "fp16", "fp32"], "autocast; auto probes the device"] = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], "torch.compile; auto does it on a GPU"] = "auto"
     log_every: Annotated[int, "steps between log lines"] = 20
     save_every: Annotated[int, "steps between saved states"] = 200
     validate_every: Annotated[int, "steps between validations"] = 1_000
     threads: Annotated[int, "CPU threads; 0 takes the fastest number"] = 0
+    workers: Annotated[int, "processes that read data; 0 reads in a thread"] = 0
     cache: Annotated[str, "folder for decoded data"] = "cache"
 
     def __post_init__(self) -> None:
@@ -340,35 +397,71 @@ class TrainConfig:
         _check_choices(self)
         if self.model not in PRESETS:
             raise ConfigError(f"model {self.model!r} is no preset: choose from {', '.join(PRESETS)}")
-        if (
-            min(
-                self.steps,
-                self.batch,
-                self.candidates,
-                self.frames,
-                self.log_every,
-                self.save_every,
-                self.validate_every,
-            )
-            < 1
-        ):
-            raise ConfigError(
-                "steps, batch, candidates, frames, log_every, save_every and validate_every must be at least 1"
-            )
-        if self.frames < 2:
-            raise ConfigError("frames 1 leaves nothing to interpolate: a clip needs at least 2 source frames")
+        counts = ("steps", "batch", "accumulate", "candidates", "frames", "log_every", "save_every", "validate_every")
+        low = [f"{name} {getattr(self, name)}" for name in (*counts, "stair_steps") if getattr(self, name) < 1]
+        if low:
+            raise ConfigError(f"must be at least 1: {', '.join(low)}")
+        if self.batch % self.accumulate:
+            raise ConfigError(f"{self.batch} crops cannot be divided into {self.accumulate} equal parts")
         if min(self.rate, self.clip_norm) <= 0 or not 0 <= self.ema_decay < 1:
             raise ConfigError(
                 f"rate {self.rate} and clip_norm {self.clip_norm} must be positive, ema_decay {self.ema_decay} below 1"
             )
+        if min(self.stair_factor, self.spike) <= 1 or not 0 < self.beta2 < 1:
+            raise ConfigError(
+                f"stair_factor {self.stair_factor} and spike {self.spike} must be above 1, beta2 {self.beta2} in (0, 1)"
+            )
         if self.crop_px < 8:
             raise ConfigError(f"a crop of {self.crop_px} px is too small to learn from: use at least 8")
+        if self.frames == 1 and self.loss.motion:
+            raise ConfigError("a single frame has no motion: set loss.motion to 0 where frames is 1")
+        for number in range(len(self.stages)):
+            self._stage_config(number)
 
     @property
     def model_config(self) -> ModelConfig:
         """The preset with this run's overrides."""
         merged = {**dataclasses.asdict(PRESETS[self.model]), **self.overrides}
         return from_mapping(ModelConfig, merged, "overrides")
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the run: of all stages, or `steps`."""
+        return sum(int(stage["steps"]) for stage in self.stages) if self.stages else self.steps
+
+    def stage(self, step: int) -> Stage:
+        """The stage that step `step` (from 0) of the run belongs to; behind the last step, the last stage."""
+        first = 0
+        for number in range(len(self.stages)):
+            config = self._stage_config(number)
+            if step < first + config.steps or number == len(self.stages) - 1:
+                return Stage(number=number, first=first, config=config)
+            first += config.steps
+        return Stage(number=0, first=0, config=self)
+
+    def _stage_config(self, number: int) -> "TrainConfig":
+        values = dict(self.stages[number])
+        where = f"stages[{number}]"
+        if "steps" not in values:
+            raise ConfigError(f"{where}: says no steps")
+        fixed = sorted(set(values) & RUN_SETTINGS)
+        if fixed:
+            raise ConfigError(f"{where}: {', '.join(fixed)} belong to the whole run: set them once, above the stages")
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if isinstance(values.get("loss"), Mapping):
+            values["loss"] = {**dataclasses.asdict(self.loss), **values["loss"]}
+        checked = from_mapping(TrainConfig, values, where)
+        own |= {name: getattr(checked, name) for name in values}
+        return TrainConfig(**{**own, "stages": ()})
+
+
+RUN_SETTINGS = frozenset(
+    {
+        "cache", "compile", "data", "device", "layout", "model", "out", "overrides", "precision", "seed", "stages",
+        "start", "threads", "workers",
+    }
+)  # fmt: skip
+"""Settings of `TrainConfig` that no stage may change."""
 
 
 Settings = TypeVar("Settings")
@@ -430,6 +523,8 @@ def _as_type_of(default: Any, value: Any, where: str) -> Any:
             return float(value)  # YAML reads 1e-3 (no dot) as a string
         except ValueError:
             pass
+    if isinstance(value, list) and isinstance(default, tuple):
+        return tuple(value)
     if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, type(default)):
         raise ConfigError(f"{where}: expected {type(default).__name__}, found {value!r}")
     return value

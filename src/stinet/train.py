@@ -250,7 +250,7 @@ def _resumed(config: TrainConfig, out: Path, tell: Callable[[str], None]) -> Run
         tensors, header = load_tensors(state)
         if "config" not in header:
             raise CheckpointError(f"{state}: no state of a training run; move it away, or choose another out")
-        now, then = asdict(config), header["config"]
+        now, then = json.loads(json.dumps(asdict(config))), header["config"]
         other = sorted(key for key in now if key not in MAY_CHANGE and now[key] != then.get(key))
         if other or _model_of(header, state) != run.net.config:
             listed = ", ".join(f"{key}: {then.get(key)} then, {now[key]} now" for key in other) or "another network"
@@ -284,7 +284,7 @@ def _start_from(run: Run, file: Path) -> None:
 
 
 def _uses_bfloat16(config: TrainConfig) -> bool:
-    return runtime.has_bfloat16() if config.bfloat16 == "auto" else config.bfloat16 == "on"
+    return runtime.has_bfloat16() if config.precision == "auto" else config.precision == "bf16"
 
 
 def _bundled_clip(tell: Callable[[str], None]) -> Path:
