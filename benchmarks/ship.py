@@ -16,7 +16,7 @@ from stinet.catalogue import WEIGHTS, clip_function
 from stinet.checkpoint import as_half, load_model, read_header, save_model
 from stinet.data.benchmarks import find_clips
 from stinet.evaluate import benchmark
-from stinet.report import table
+from stinet.report.tables import table
 
 CARD = """# {name}
 

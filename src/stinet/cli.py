@@ -131,7 +131,7 @@ def evaluate(
     from stinet.catalogue import clip_function
     from stinet.data.benchmarks import find_clips
     from stinet.evaluate import benchmark
-    from stinet.report import table
+    from stinet.report.tables import table
 
     found = find_clips(clips)
     functions = {name: clip_function(name, device=device) for name in names}

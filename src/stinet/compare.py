@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stinet.errors import InputError, OutputError
 from stinet.metrics import PSNR_CAP_DB, luma, psnr, ssim
-from stinet.report import before_after
+from stinet.report.pictures import before_after
 from stinet.video.source import read_source
 
 __all__ = ["Comparison", "compare"]

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from stinet.config import UpscaleConfig
 from stinet.errors import OutputError
 from stinet.face import output_path, upscale_video
-from stinet.report import before_after
+from stinet.report.pictures import before_after
 from stinet.video.frame import Frame
 from stinet.video.read import read_frames
 

@@ -197,7 +197,7 @@ def _measure(
     run: Run, corpus: Corpus, out: Path, log: Callable[[dict[str, Any]], None], tell: Callable[[str], None]
 ) -> None:
     """Validate the averaged weights, keep the best, draw the curve."""
-    from stinet.report import curve
+    from stinet.report.curves import curve
 
     net = STINet(run.net.config)
     net.load_state_dict(run.average)
