@@ -1,4 +1,4 @@
-"""Y, PSNR and SSIM: against scikit-image, and by what must hold of any such measure."""
+"""PSNR and SSIM on Y and RGB: against scikit-image, and by what must hold of any such measure."""
 
 import math
 
@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from stinet.errors import UsageError
-from stinet.metrics import luma, psnr, ssim
+from stinet.metrics.fidelity import levels, luma, psnr, rgb_psnr, rgb_ssim, ssim
 
 
 def pair(height: int, width: int, noise: float, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -58,6 +58,25 @@ def test_psnr_and_ssim_equal_scikit_images(size: tuple[int, int], noise: float) 
     assert psnr(clean, noisy).item() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("size", [(26, 27), (37, 64)])
+@pytest.mark.parametrize("noise", [0.01, 0.2])
+def test_rgb_psnr_and_ssim_equal_scikit_images(size: tuple[int, int], noise: float) -> None:
+    clean, noisy = (levels(frame) for frame in pair(*size, noise))
+    first, second = (frame.byte().permute(1, 2, 0).numpy() for frame in (clean, noisy))
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    _, full = structural_similarity(first, second, data_range=255, channel_axis=-1, full=True, **gaussian)
+    assert rgb_ssim(clean, noisy).item() == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-6)
+    expected = peak_signal_noise_ratio(first, second, data_range=255)
+    assert rgb_psnr(clean, noisy).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_error_in_one_channel_is_a_third_of_the_rgb_error() -> None:
+    frame = torch.full((3, 20, 20), 100.0, dtype=torch.float64)
+    other = frame.clone()
+    other[2] += 3
+    assert rgb_psnr(frame, other).item() == pytest.approx(10 * math.log10(255**2 / 3))
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(11, 40), st.integers(11, 40), st.floats(0.01, 0.5), st.integers(0, 99))
 def test_ssim_is_symmetric_and_below_one_for_frames_that_differ(
@@ -86,6 +105,10 @@ def test_a_batch_is_measured_frame_by_frame() -> None:
     for measure in (psnr, ssim):
         alone = torch.stack([measure(luma(first), luma(second)) for first, second in frames])
         torch.testing.assert_close(measure(clean, noisy), alone)
+    first, second = (levels(torch.stack(side)) for side in zip(*frames, strict=True))
+    for measure in (rgb_psnr, rgb_ssim):
+        alone = torch.stack([measure(a, b) for a, b in zip(first, second, strict=True)])
+        torch.testing.assert_close(measure(first, second), alone)
 
 
 def test_frames_smaller_than_the_window_are_refused_with_their_size() -> None:

@@ -1,4 +1,4 @@
-r"""PSNR and SSIM on the Y channel, as papers on video super-resolution measure them.
+r"""PSNR and SSIM on the Y channel, as papers on video super-resolution measure them, and on RGB.
 
     Y = (65.481 R + 128.553 G + 24.966 B) / 255 + 16        R, G, B in 0..255, rounded to 8 bit first; Y is not rounded
     PSNR = 10 log10(255^2 / mean((Y_a - Y_b)^2))
@@ -8,7 +8,7 @@ Means m and (co)variances s are weighted by a Gaussian of 11x11 pixels, sigma 1.
 window lies inside the frame; C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2 (Wang et al. 2004, single scale). No
 border is cropped. All in float64.
 
-Knows neither files nor models: tensors in, one number per frame out.
+On RGB the error is averaged over pixels and channels, and SSIM is the mean of the three channels' own.
 """
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stinet.errors import UsageError
 
-__all__ = ["PEAK", "PSNR_CAP_DB", "luma", "psnr", "ssim"]
+__all__ = ["PEAK", "PSNR_CAP_DB", "levels", "luma", "psnr", "rgb_psnr", "rgb_ssim", "ssim"]
 
 PEAK = 255.0
 PSNR_CAP_DB = 100.0
@@ -30,10 +30,14 @@ _C2 = (0.03 * PEAK) ** 2
 _BLOCK_PX = 16
 
 
+def levels(rgb: Float[Tensor, "*b 3 sh sw"]) -> Float64[Tensor, "*b 3 sh sw"]:
+    """Frames in [0, 1] as the levels 0..255 of 8 bit: clamped and rounded half up."""
+    return torch.floor(rgb.double().clamp(0, 1) * 255 + 0.5)
+
+
 def luma(rgb: Float[Tensor, "*b 3 sh sw"]) -> Float64[Tensor, "*b sh sw"]:
     """Y (16..235) of frames in [0, 1], which are clamped and rounded half up to 8 bit first."""
-    levels = torch.floor(rgb.double().clamp(0, 1) * 255 + 0.5)
-    red, green, blue = levels.unbind(-3)
+    red, green, blue = levels(rgb).unbind(-3)
     return (65.481 * red + 128.553 * green + 24.966 * blue) / 255 + 16
 
 
@@ -57,6 +61,21 @@ def ssim(a: Float64[Tensor, "*b sh sw"], b: Float64[Tensor, "*b sh sw"]) -> Floa
     square = mean_a * mean_a + mean_b * mean_b
     structure = (2 * (mean_product - product) + _C2) / (mean_square - square + _C2)
     return ((2 * product + _C1) / (square + _C1) * structure).mean((-2, -1))
+
+
+def rgb_psnr(a: Float64[Tensor, "*b 3 sh sw"], b: Float64[Tensor, "*b 3 sh sw"]) -> Float64[Tensor, "*b"]:
+    """Peak signal-to-noise ratio in dB over all channels, both in `levels`; infinite where frames are identical."""
+    return psnr(a.flatten(-3, -2), b.flatten(-3, -2))
+
+
+def rgb_ssim(a: Float64[Tensor, "*b 3 sh sw"], b: Float64[Tensor, "*b 3 sh sw"]) -> Float64[Tensor, "*b"]:
+    """Structural similarity, the mean of the three channels, both in `levels`.
+
+    Raises:
+        UsageError: a side shorter than the window of 11 pixels.
+
+    """
+    return ssim(a, b).mean(-1)
 
 
 def _smooth(field: Tensor) -> Tensor:
