@@ -8,6 +8,11 @@ once. (Variant "160" drops these tails; it is named after the frames of Vid4 tha
 given or interpolated is a matter of its place in the window that counts it: in the last window of a clip, odd
 and even may change roles.
 
+With k frames in between (the paper's Table II; k = 3 or 5) a window has k + 2 frames, the model is given its first and
+last, windows lie k + 1 apart, and the last one ends on the last frame: the same rule with window k + 2 and step k + 1.
+Of Vimeo-90K's septuplets only the first such window counts (variant "first"): 5 frames between im1 and im7, 3 between
+im1 and im5. Papers do not describe either; this is the consistent reading.
+
 A clip too short for a window is measured with the longest one that fits; a single frame is a window of its own.
 """
 
@@ -23,8 +28,8 @@ from stinet.video.images import IMAGE_SUFFIXES, natural_order
 
 __all__ = ["VARIANTS", "Clip", "Window", "find_clips", "read_clip", "windows"]
 
-VARIANTS = ("all", "160")
-"""Every frame counts, or the tails that fill no window are dropped."""
+VARIANTS = ("all", "160", "first")
+"""Every frame counts; the tails that fill no window are dropped; only a clip's first window counts."""
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob"}
@@ -84,6 +89,8 @@ def windows(frame_count: int, window: int = 7, step: int = 2, variant: str = "al
         return []
     size = min(window, (frame_count - 1) // step * step + 1)
     starts = list(range(0, frame_count - size + 1, max(size - 1, 1)))
+    if variant == "first":
+        del starts[1:]
     if variant == "all" and starts[-1] + size < frame_count:
         starts.append(frame_count - size)
     cut: list[Window] = []
