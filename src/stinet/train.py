@@ -25,12 +25,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stinet import losses, runtime
+from stinet import runtime
 from stinet.checkpoint import as_half, load_model, load_tensors, save_model, save_tensors
 from stinet.config import ModelConfig, TrainConfig, from_mapping
 from stinet.data.augment import Clip
 from stinet.data.corpus import Corpus, Runs, open_corpus, sample_batch
 from stinet.errors import CheckpointError, ConfigError
+from stinet.losses.total import Losses
 from stinet.metrics import luma, psnr
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import STINet
@@ -67,6 +68,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.config = config
         self.net = STINet(model)
+        self.losses = Losses(config.loss, torch.device("cpu"))
         self.average = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.rate, betas=(0.9, 0.99))
         self.done = 0
@@ -145,7 +147,9 @@ def step(run: Run, batch: Batch) -> dict[str, float]:
     run.net.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=_uses_bfloat16(config)):
         made = run.net(batch.low[:, ::2], (0.5,), batch.flows)
-        loss, terms = losses.total(made.final, made.draft.low, made.draft.high, batch.high, batch.low, config.loss)
+        loss, terms = run.losses.total(
+            made.final, made.draft.low, made.draft.high, batch.high, batch.low, step=run.done, seed=config.seed
+        )
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(run.net.parameters(), config.clip_norm)

@@ -24,7 +24,7 @@ import functools
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -54,6 +54,13 @@ class Expansion:
         with torch.autocast(self.gray.device.type, enabled=False):
             return tuple(_polynomials(_level_image(self.gray, level)) for level in range(_level_count(self.gray)))
 
+    def of(self, frames: Int64[Tensor, "p"]) -> "Expansion":
+        """The frames of these numbers, in this order and as often as they are named: firsts or seconds of pairs."""
+        part = Expansion(self.gray.index_select(0, frames))
+        if not _goes_to_opencv(self.gray):
+            part.__dict__["levels"] = tuple(level.index_select(0, frames) for level in self.levels)
+        return part
+
 
 def farneback(first: Float[Tensor, "b c h w"], second: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 2 h w"]:
     """Flow from `first` to `second` (c is 3 or 1, values in [0, 1]), in pixels; any size from 1 x 1 up."""
@@ -75,23 +82,32 @@ def expand(frame: Float[Tensor, "b c h w"]) -> Expansion:
 
 def flow_between(first: Expansion, second: Expansion) -> Float[Tensor, "b 2 h w"]:
     """Flow from the frames of `first` to those of `second`, pair by pair, in pixels."""
-    needs_gradient = torch.is_grad_enabled() and (first.gray.requires_grad or second.gray.requires_grad)
-    if first.gray.device.type == "cpu" and first.gray.dtype == torch.float32 and not needs_gradient:
-        flow = _flow_by_opencv(first.gray, second.gray)
-        if flow is not None:
-            return flow
+    if _goes_to_opencv(first.gray, second.gray):
+        return _flow_by_opencv(first.gray, second.gray)
     with torch.autocast(first.gray.device.type, enabled=False):
         return _flow_by_torch(first, second)
 
 
-def _flow_by_opencv(
-    first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h w"]
-) -> Float[Tensor, "b 2 h w"] | None:
-    """The same flow by OpenCV, or None where it is not installed."""
+def _goes_to_opencv(*grays: Float[Tensor, "b 1 h w"]) -> bool:
+    """On the CPU, in single precision, nobody asks for gradients, and OpenCV is installed."""
+    if torch.is_grad_enabled() and any(gray.requires_grad for gray in grays):
+        return False
+    return all(gray.device.type == "cpu" and gray.dtype == torch.float32 for gray in grays) and _has_opencv()
+
+
+@functools.cache
+def _has_opencv() -> bool:
     try:
-        import cv2
+        import cv2  # noqa: F401
     except ImportError:
-        return None
+        return False
+    return True
+
+
+def _flow_by_opencv(first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
+    """The same flow by OpenCV."""
+    import cv2
+
     flow = torch.empty(first.shape[0], *first.shape[-2:], 2)
     settings = (0.5, LEVELS, WINDOW_PX, ROUNDS, POLY_RADIUS, POLY_SIGMA, 0)
     for index, (a, b) in enumerate(zip(first.detach(), second.detach(), strict=True)):
