@@ -26,7 +26,7 @@ from stinet.errors import InputError
 from stinet.ops.farneback import expand, flow_between
 from stinet.ops.resample import downsample, quantize
 
-__all__ = ["RUN", "Corpus", "Runs", "open_corpus", "sample_batch"]
+__all__ = ["RUN", "Corpus", "Runs", "cache_folder", "open_corpus", "sample_batch"]
 
 RUN = 15
 """Frames of one run."""
@@ -104,17 +104,27 @@ def open_corpus(
         InputError: nothing usable is there.
 
     """
-    if not source.exists():
-        raise InputError(f"{source}: no such file or folder; name the corpus with data=FOLDER")
-    shards = sorted(source.glob("shard_*.mp4")) if source.is_dir() else [source]
-    if not shards:
-        raise InputError(f"{source}: holds no shard_*.mp4")
-    target = cache / f"corpus-x{scale}-{_fingerprint(shards)}"
+    shards = _shards(source)
+    target = cache_folder(source, cache, scale)
     if not (target / "done.json").exists():
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         _fill(source, shards, target, scale, progress)
     return Corpus(_load(target, "training"), _load(target, "validation"))
+
+
+def cache_folder(source: Path, cache: Path, scale: int) -> Path:
+    """Where the decoded corpus lies."""
+    return cache / f"corpus-x{scale}-{_fingerprint(_shards(source))}"
+
+
+def _shards(source: Path) -> list[Path]:
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder; name the corpus with data=FOLDER")
+    shards = sorted(source.glob("shard_*.mp4")) if source.is_dir() else [source]
+    if not shards:
+        raise InputError(f"{source}: holds no shard_*.mp4")
+    return shards
 
 
 def _load(folder: Path, part: str) -> Runs:

@@ -1,0 +1,330 @@
+"""Runs of video to draw training crops from.
+
+A run is a number of consecutive frames of one scene. Runs of one size share a shelf: their frames stand one after the
+other in arrays of sharp frames, LR frames and flows. Arrays are files opened memory-mapped, so the operating system
+keeps what is used, and a copy of `Runs` for a worker process carries paths, not frames. Sharp frames may also be image
+files, decoded when they are drawn. `to` puts everything on a device instead.
+
+Crop j of step k depends on (seed, k, j) alone: not on the batch it is drawn with, the process that draws it, nor the
+device. A place is a moment (any run, any first frame, each equally likely whatever its size) and a corner; where
+`candidates` places are drawn, the one with the most detail in its first LR frame is taken, because flat crops teach
+little.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float16, Int64, UInt8
+from torch import Tensor
+
+from stinet.config import TrainConfig
+from stinet.data.symmetry import Crop, Symmetry, turned
+from stinet.errors import DeviceError, InputError
+
+__all__ = ["VALIDATION_FRAMES", "Area", "ArrayFrames", "Batch", "Frames", "Held", "Mapped", "Runs", "Shelf"]
+
+VALIDATION_FRAMES = 7
+"""Frames of a run that are measured: the first ones, four of them given."""
+
+ROOM = 0.6
+"""Share of a device's free memory that data may take."""
+
+
+class Batch(NamedTuple):
+    """Crops of one step. The even ones of the u = 2 * frames - 1 frames are the input."""
+
+    high: UInt8[Tensor, "b u 3 sh sw"]
+    low: UInt8[Tensor, "b u 3 h w"]
+    forward: Float16[Tensor, "b intervals 2 h w"]
+    """O_{i -> i+1} between source frames, LR pixels."""
+    backward: Float16[Tensor, "b intervals 2 h w"]
+    """O_{i+1 -> i}."""
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
+        """The same crops on a device."""
+        return Batch(*(part.to(device, non_blocking=non_blocking) for part in self))
+
+
+class Area(NamedTuple):
+    """A rectangle of a frame, in that frame's pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@runtime_checkable
+class Frames(Protocol):
+    """Sharp frames of one size."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many frames there are."""
+        ...
+
+    def read(self, first: int, count: int, area: Area) -> UInt8[Tensor, "count height width 3"]:
+        """An area of frames first .. first + count - 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """An array in an .npy file, memory-mapped when it is first used; pickled, it is a path."""
+
+    path: Path
+
+    @cached_property
+    def tensor(self) -> Tensor:
+        """The array. Copy-on-write: nothing that is done to it reaches the file."""
+        return torch.from_numpy(np.load(self.path, mmap_mode="c"))
+
+    def __getstate__(self) -> dict[str, Path]:
+        return {"path": self.path}
+
+
+@dataclass(frozen=True)
+class Held:
+    """An array in the memory of a device."""
+
+    tensor: Tensor
+
+
+Array = Mapped | Held
+
+
+@dataclass(frozen=True)
+class ArrayFrames:
+    """Sharp frames in an array."""
+
+    array: Array
+
+    @cached_property
+    def _frames(self) -> UInt8[Tensor, "n sh sw 3"]:
+        return self.array.tensor.flatten(0, -4)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        return (self._frames.shape[1], self._frames.shape[2])
+
+    @property
+    def count(self) -> int:
+        """How many frames there are."""
+        return self._frames.shape[0]
+
+    def read(self, first: int, count: int, area: Area) -> UInt8[Tensor, "count height width 3"]:
+        """An area of frames first .. first + count - 1."""
+        top, left, height, width = area
+        return self._frames[first : first + count, top : top + height, left : left + width]
+
+    def __getstate__(self) -> dict[str, Array]:
+        return {"array": self.array}
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Runs of one size."""
+
+    high: Frames
+    low: Array
+    """Every LR frame; t h w 3, or r t h w 3 where all runs have t frames."""
+    flows: Array
+    """Forward and backward flow of every frame of a run but its last two to the next but one; m 2 2 h w."""
+    table: Int64[np.ndarray, "runs 3"]
+    """First frame, number of frames, first flow of every run."""
+
+    @cached_property
+    def low_frames(self) -> UInt8[Tensor, "n h w 3"]:
+        """LR frames one after the other."""
+        return self.low.tensor.flatten(0, -4)
+
+    @cached_property
+    def flow_pairs(self) -> Float16[Tensor, "m 2 2 h w"]:
+        """Flows one after the other."""
+        return self.flows.tensor.flatten(0, -5)
+
+    @property
+    def scale(self) -> int:
+        """Sharp pixels per LR pixel and side."""
+        return self.high.size[0] // self.low_frames.shape[1]
+
+    @property
+    def bytes(self) -> int:
+        """Memory that all its arrays take."""
+        height, width = self.high.size
+        return self.high.count * height * width * 3 + sum(
+            part.numel() * part.element_size() for part in (self.low_frames, self.flow_pairs)
+        )
+
+    def crop(self, run: int, first: int, frames: int, area: Area | None = None) -> Crop:
+        """Frames first .. first + 2 * frames - 2 of a run; `area` in LR pixels, None for whole frames."""
+        start, _, flow = (int(number) for number in self.table[run])
+        top, left, height, width = area or Area(0, 0, *self.low_frames.shape[1:3])
+        count, begin, scale = 2 * frames - 1, start + first, self.scale
+        high = self.high.read(begin, count, Area(*(scale * side for side in (top, left, height, width))))
+        low = self.low_frames[begin : begin + count, top : top + height, left : left + width]
+        between = slice(flow + first, flow + first + max(count - 2, 0), 2)
+        flows = self.flow_pairs[between, :, :, top : top + height, left : left + width]
+        return Crop(high.movedim(-1, 1), low.movedim(-1, 1), flows[:, 0], flows[:, 1])
+
+    def detail(self, run: int, first: int, area: Area) -> float:
+        """Mean change of brightness between neighbouring LR pixels of one frame."""
+        top, left, height, width = area
+        frame = self.low_frames[int(self.table[run, 0]) + first, top : top + height, left : left + width]
+        grey = frame.numpy().sum(axis=2, dtype=np.int32)
+        return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean())
+
+    def held(self, device: torch.device) -> "Shelf":
+        """The same runs in the memory of a device."""
+        height, width = self.high.size
+        whole = self.high.read(0, self.high.count, Area(0, 0, height, width))
+        low, flows = (Held(part.to(device, copy=True)) for part in (self.low_frames, self.flow_pairs))
+        return Shelf(ArrayFrames(Held(whole.to(device, copy=True))), low, flows, self.table)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: self.__dict__[name] for name in ("high", "low", "flows", "table")}
+
+
+class _Place(NamedTuple):
+    """Where a crop is taken."""
+
+    shelf: int
+    run: int
+    first: int
+    area: Area
+
+
+class Runs:
+    """Runs of all sizes that belong together: what is trained on, or what is measured."""
+
+    def __init__(self, shelves: Sequence[Shelf], device: torch.device | None = None) -> None:
+        self.shelves = [shelf for shelf in shelves if len(shelf.table)]
+        self.on = [shelf.held(device) for shelf in self.shelves] if device is not None else self.shelves
+        self._moments: dict[tuple[int, int], np.ndarray] = {}
+
+    def __len__(self) -> int:
+        """How many runs there are."""
+        return sum(len(shelf.table) for shelf in self.shelves)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"shelves": self.shelves, "on": self.on, "_moments": {}}
+
+    @property
+    def bytes(self) -> int:
+        """Memory that all frames and flows take on a device."""
+        return sum(shelf.bytes for shelf in self.shelves)
+
+    def fits(self, device: torch.device) -> bool:
+        """Whether the data leaves a device enough memory to train in."""
+        if device.type != "cuda":
+            return False
+        return self.bytes < ROOM * torch.cuda.mem_get_info(device)[0]
+
+    def to(self, device: torch.device | str) -> "Runs":
+        """The same runs with all frames and flows in the memory of a device; `draw` then gives batches there.
+
+        Raises:
+            DeviceError: the device has not enough memory.
+
+        """
+        device = torch.device(device)
+        if device.type == "cuda" and not self.fits(device):
+            raise DeviceError(
+                f"the training data takes {self.bytes / 2**30:.1f} GiB, more than {ROOM:.0%} of the free memory of"
+                f" {device}: read it in worker processes instead (workers=4)"
+            )
+        return Runs(self.shelves, device)
+
+    def check(self, config: TrainConfig) -> None:
+        """See whether crops of these settings can be drawn.
+
+        Raises:
+            InputError: every run is too short or too small.
+
+        """
+        span = 2 * config.frames - 1
+        if not self._moments_of(span, config.crop_px)[-1]:
+            length = max((int(shelf.table[:, 1].max()) for shelf in self.shelves), default=0)
+            height, width = max((shelf.low_frames.shape[1:3] for shelf in self.shelves), default=(0, 0))
+            raise InputError(
+                f"a clip of {span} frames of {config.crop_px} x {config.crop_px} LR pixels does not fit into runs of"
+                f" {length} frames of {width} x {height}: use fewer frames or a smaller crop_px"
+            )
+
+    def draw(self, config: TrainConfig, step: int, items: range) -> Batch:
+        """Crops `items` of step `step`, as config's seed, frames, crop_px, candidates and symmetries say.
+
+        Raises:
+            InputError: every run is too short or too small.
+
+        """
+        self.check(config)
+        crops = []
+        for item in items:
+            random = np.random.default_rng((config.seed & 0xFFFF_FFFF_FFFF_FFFF, step, item))
+            places = [self._place(config, random) for _ in range(config.candidates)]
+            place = max(places, key=self._detail) if len(places) > 1 else places[0]
+            symmetry = Symmetry.of(int(random.integers(8 if config.symmetries == "paper" else 16)))
+            crop = self.on[place.shelf].crop(place.run, place.first, config.frames, place.area)
+            crops.append(turned(crop, symmetry))
+        return _batch(crops)
+
+    def clip(self, number: int, frames: int = (VALIDATION_FRAMES + 1) // 2) -> Batch:
+        """The beginning of run `number` as a batch of one: whole frames, as they are stored."""
+        for shelf in self.on:
+            if number < len(shelf.table):
+                return _batch([shelf.crop(number, 0, frames)])
+            number -= len(shelf.table)
+        raise IndexError(number)
+
+    def _place(self, config: TrainConfig, random: np.random.Generator) -> _Place:
+        span, side = 2 * config.frames - 1, config.crop_px
+        ends = self._moments_of(span, side)
+        moment = int(random.integers(ends[-1]))
+        number = int(np.searchsorted(ends, moment, side="right"))
+        first = moment - int(ends[number - 1] if number else 0)
+        shelf = 0
+        while number >= len(self.shelves[shelf].table):
+            number -= len(self.shelves[shelf].table)
+            shelf += 1
+        height, width = self.shelves[shelf].low_frames.shape[1:3]
+        top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
+        return _Place(shelf, number, first, Area(top, left, side, side))
+
+    def _detail(self, place: _Place) -> float:
+        return self.shelves[place.shelf].detail(place.run, place.first, place.area)
+
+    def _moments_of(self, span: int, side: int) -> Int64[np.ndarray, "runs"]:
+        """How many moments the runs up to and with each one have: first frames of a clip of `span` frames."""
+        if (span, side) not in self._moments:
+            counts = [
+                np.maximum(shelf.table[:, 1] - span + 1, 0) * (min(shelf.low_frames.shape[1:3]) >= side)
+                for shelf in self.shelves
+            ]
+            self._moments[span, side] = np.cumsum(np.concatenate([*counts, np.zeros(0, np.int64)]), dtype=np.int64)
+        return self._moments[span, side]
+
+
+def _batch(crops: Sequence[Crop]) -> Batch:
+    """Stack crops. Frames keep their channels last in memory, as they are stored."""
+
+    def frames(parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack([part.movedim(1, -1) for part in parts]).movedim(-1, 2)
+
+    return Batch(
+        frames([crop.high for crop in crops]),
+        frames([crop.low for crop in crops]),
+        torch.stack([crop.forward for crop in crops]),
+        torch.stack([crop.backward for crop in crops]),
+    )
