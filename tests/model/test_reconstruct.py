@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stinet.model.reconstruct import DraftHeads, Reconstruct
+from stinet.model.reconstruct import DraftHeads, Reconstruct, unfold
 from stinet.ops.resample import upsample
 
 
@@ -24,6 +24,16 @@ def test_the_frame_is_the_sum_of_both_branches(scale: int, fold: int, upsampler:
     whole = net(low, high, None)
     assert whole.shape == (2, 3, 3 * scale, 5 * scale)
     torch.testing.assert_close(whole, net(low, None, None) + net(None, high, None))
+
+
+@pytest.mark.parametrize("fold", [1, 2, 4])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_unfolding_is_pixelshuffle_in_contiguous_order(fold: int, order: torch.memory_format) -> None:
+    x = torch.rand(2, 3 * fold * fold, 5, 7).to(memory_format=order)
+    made = unfold(x, fold)
+    assert torch.equal(made, nn.functional.pixel_shuffle(x, fold))
+    assert fold == 1 or made.is_contiguous()
+    assert unfold(x.bfloat16(), fold).dtype == torch.float32
 
 
 def test_the_papers_is_two_pixelshuffle_layers_and_a_1x1_and_a_1x1_for_h() -> None:
