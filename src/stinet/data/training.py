@@ -9,7 +9,7 @@ import numpy as np
 from stinet.config import TrainConfig
 from stinet.data import corpus
 from stinet.data.runs import ArrayFrames, Mapped, Runs, Shelf
-from stinet.data.runs import Batch as Batch  # the loop takes both from here
+from stinet.data.runs import Batch  # noqa: F401 - offered beside the function that leads to it
 
 __all__ = ["TrainingData", "open_training_data"]
 
