@@ -14,7 +14,7 @@ def scores(psnr_db: float | None, frames: int = 7, identical: int = 0) -> dict[s
 
 def model(name: str, psnr_db: float, *, identical: int = 0) -> dict[str, Any]:
     about = {"name": name, "scale": 4, "seconds": 2.0, "output_frames": 7, "frames_per_second": 3.5}
-    protocol = {"step": 2, "windows": "4 in, 7 out", "variant": "all", "identical_frames_psnr_db": 100.0}
+    protocol = {"step": 2, "windows": "4 in, 7 out", "name": "every frame counts", "identical_frames_psnr_db": 100.0}
     clip = scores(psnr_db, identical=identical)
     return {"mean": clip, "clips": {"walk": clip}, "protocol": protocol, "model": about}
 
@@ -34,8 +34,8 @@ def test_identical_frames_are_told() -> None:
 
 def test_several_models_end_in_one_comparison() -> None:
     text = table({"models": {"one": model("one", 20.0), "another": model("another", 30.0)}})
-    last = text.split("\n\n")[-1].splitlines()
-    assert [line.split()[:2] for line in last[2:]] == [["one", "20.00"], ["another", "30.00"]]
+    (block,) = (part for part in text.split("\n\n") if part.lstrip().startswith("all frames") and "frames/s" in part)
+    assert [line.split()[:2] for line in block.splitlines()[2:]] == [["one", "20.00"], ["another", "30.00"]]
 
 
 def test_columns_of_a_table_are_aligned() -> None:

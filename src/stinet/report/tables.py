@@ -1,73 +1,218 @@
-"""Reports of `evaluate` as text of fixed-width columns."""
+"""Reports of `evaluate` as tables: views for a page, and the same views as text of fixed-width columns.
 
+For every model its clips (or, where they are many, the groups of its benchmark) with means; then the models side by
+side; then, where clips are those of the paper's sets, the columns of its Table I, or of Table II with several frames in
+between. The protocol stands with each of them. A report is taken as its JSON object, of one model or of several.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["table"]
+from stinet.report.page import Cell, Column, TableView
+
+__all__ = ["as_text", "models_of", "table", "views"]
+
+MOST_CLIPS = 60
+"""Of more clips, text has the means alone."""
 
 _PARTS = (("all frames", None), ("given", "given"), ("interpolated", "interpolated"))
+_SETS = {"vid4": "Vid4", "fast": "Vimeo-Fast", "medium": "Vimeo-Medium", "slow": "Vimeo-Slow", "adobe240": "Adobe240"}
+"""The paper's sets, in the order of its columns."""
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """A report of `evaluate` (its JSON object, of one model or of several) as text of fixed-width columns."""
-    models = list(report["models"].values()) if "models" in report else [report]
-    blocks = [_model_table(model) for model in models]
-    if len(models) > 1:
-        blocks.append(_comparison(models))
+    """A report of `evaluate` as text, ready to print."""
+    blocks = []
+    for view in views(report):
+        rows = view.rows if len(view.rows) <= MOST_CLIPS else ()
+        lines = [view.caption, *([view.note] if view.note else []), "", as_text(view.head, rows, view.foot)]
+        blocks.append("\n".join(lines))
+    blocks += [said for model in models_of(report) if (said := "\n".join(_remarks(model)))]
     return "\n\n".join(blocks)
 
 
-def _model_table(model: Mapping[str, Any]) -> str:
-    about, protocol = model["model"], model["protocol"]
-    names = [*model["clips"], f"mean of {len(model['clips'])}"]
-    label_width = max(len(name) for name in names)
-    head = f"{'':{label_width}} {'frames':>7}" + "".join(f"{label:>18}" for label, _ in _PARTS)
-    units = f"{'clip':{label_width}} {'':>7}" + f"{'PSNR-Y':>10}{'SSIM':>8}" * len(_PARTS)
-    lines = [
-        f"{about['name']}: x{about['scale']} in space, x{protocol['step']} in time",
-        f"protocol: {protocol['windows']}; {_variant(protocol)}",
-        "",
-        head,
-        units,
+def models_of(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The object of every model in a report."""
+    return list(report["models"].values()) if "models" in report else [report]
+
+
+def views(report: Mapping[str, Any]) -> list[TableView]:
+    """Every table of a report: of each model, of the models side by side, and the paper's."""
+    models = models_of(report)
+    found = [_clips_view(model) for model in models]
+    if len(models) > 1:
+        found.append(_side_by_side(models))
+    if any(group in _SETS for model in models for group in model.get("groups", ())):
+        found.append(_papers_view(models))
+    return found
+
+
+def as_text(head: Sequence[Column], rows: Sequence[Sequence[Cell]], foot: Sequence[Sequence[Cell]] = ()) -> str:
+    """Columns of fixed width: two lines of headings, the rows, and under a rule the foot."""
+    written = [[_written(cell, column) for cell, column in zip(row, head, strict=True)] for row in [*rows, *foot]]
+    widths = [max(len(column.name), *(len(row[i]) for row in written), 0) for i, column in enumerate(head)]
+    spans = _spans(head)
+    for name, first, last in spans:
+        lacking = len(name) - sum(widths[first:last]) - 2 * (last - first - 1)
+        widths[last - 1] += max(lacking, 0)
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(
+            [cells[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(cells[1:], widths[1:], strict=True))]
+        )
+
+    groups = "  ".join(
+        name.rjust(sum(widths[first:last]) + 2 * (last - first - 1)) if first else name.ljust(widths[0])
+        for name, first, last in spans
+    )
+    lines = [groups] if groups.strip() else []
+    lines += [line([column.name for column in head]), *map(line, written[: len(rows)])]
+    if foot:
+        lines += ["-" * len(line(written[-1])), *map(line, written[len(rows) :])]
+    return "\n".join(text.rstrip() for text in lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A column and where its figure stands in scores: in `part` of them, or in the whole."""
+
+    column: Column
+    key: str
+    part: str | None = None
+
+    def of(self, scores: Mapping[str, Any]) -> float | None:
+        return (scores if self.part is None else scores[self.part]).get(self.key)
+
+
+def _figures(model: Mapping[str, Any]) -> list[_Figure]:
+    """The columns of what was measured."""
+    found = [
+        figure
+        for label, part in _PARTS
+        for figure in (
+            _Figure(Column("PSNR-Y", label, 2, "higher"), "psnr_db", part),
+            _Figure(Column("SSIM", label, 4, "higher"), "ssim", part),
+        )
     ]
-    for name, scores in zip(names, [*model["clips"].values(), model["mean"]], strict=True):
-        if scores is model["mean"]:
-            lines.append("-" * len(head))
-        lines.append(f"{name:{label_width}} {scores['frames']:>7}{_columns(scores)}")
+    extras = (
+        _Figure(Column("PSNR", "RGB, all frames", 2, "higher"), "rgb_psnr_db"),
+        _Figure(Column("SSIM", "RGB, all frames", 4, "higher"), "rgb_ssim"),
+        _Figure(Column("motion px", "interpolated pairs", 3, "lower"), "motion_px", "interpolated"),
+        _Figure(Column("flicker", "interpolated pairs", 3, "lower"), "flicker", "interpolated"),
+        _Figure(Column("LPIPS", "all frames", 4, "lower"), "lpips"),
+    )
+    return found + [figure for figure in extras if figure.key in model["mean"]]
+
+
+def _clips_view(model: Mapping[str, Any]) -> TableView:
+    about, figures = model["model"], _figures(model)
+
+    def row(name: str, scores: Mapping[str, Any]) -> list[Cell]:
+        return [name, float(scores["frames"]), *(figure.of(scores) for figure in figures)]
+
+    groups = [row(_SETS.get(group, group), scores) for group, scores in model.get("groups", {}).items()]
+    return TableView(
+        caption=f"{about['name']}: x{about['scale']} in space, x{model['protocol']['step']} in time",
+        head=[Column("clip"), Column("frames", digits=0), *(figure.column for figure in figures)],
+        rows=[row(name, scores) for name, scores in model["clips"].items()],
+        foot=[*groups, row(f"mean of {len(model['clips'])}", model["mean"])],
+        note=f"protocol: {_protocol(model)}",
+    )
+
+
+def _side_by_side(models: Sequence[Mapping[str, Any]]) -> TableView:
+    figures = _figures(models[0])
+    return TableView(
+        caption="models side by side",
+        head=[
+            Column("mean"),
+            *(figure.column for figure in figures),
+            Column("frames/s", "", 2, "higher"),
+            Column("parameters", digits=0),
+        ],
+        rows=[
+            [
+                model["model"]["name"],
+                *(figure.of(model["mean"]) for figure in figures),
+                model["model"]["frames_per_second"],
+                _count(model["model"].get("parameters")),
+            ]
+            for model in models
+        ],
+        note=f"protocol: {_protocol(models[0])}",
+    )
+
+
+def _papers_view(models: Sequence[Mapping[str, Any]]) -> TableView:
+    """The columns of the paper's Table I (one frame in between) or of its Table II (3 or 5)."""
+    between = models[0]["protocol"]["step"] - 1
+    sets = [
+        column
+        for name in _SETS.values()
+        for column in (Column("PSNR", name, 2, "higher"), Column("SSIM", name, 4, "higher"))
+    ]
+    cost = [] if between > 1 else [Column("fps", "", 2, "higher"), Column("parameters", digits=0)]
+    rows: list[list[Cell]] = []
+    for model in models:
+        about, groups = model["model"], model.get("groups", {})
+        row: list[Cell] = [f"{about['name']}({between})" if between > 1 else about["name"]]
+        row += [groups[group][key] if group in groups else None for group in _SETS for key in ("psnr_db", "ssim")]
+        row += [about.get("papers_fps", {}).get("frames_per_second"), _count(about.get("parameters"))][: len(cost)]
+        rows.append(row)
+    return TableView(
+        caption=f"the columns of Table {'II' if between > 1 else 'I'}: PSNR and SSIM on Y",
+        head=[Column("method"), *sets, *cost],
+        rows=rows,
+        note=f"protocol: {_protocol(models[0])}" + ("; fps as the papers take it (--fps)" if cost else ""),
+    )
+
+
+def _remarks(model: Mapping[str, Any]) -> list[str]:
+    """What is to be said of a model besides its table."""
+    about, protocol, found = model["model"], model["protocol"], []
     if model["mean"]["identical_frames"]:
-        lines.append(
+        found.append(
             f"{model['mean']['identical_frames']} frames are identical to the truth and count as"
             f" {protocol['identical_frames_psnr_db']:.0f} dB"
         )
+    found += [f"{name.upper()}: {reason}" for name, reason in model.get("not_measured", {}).items()]
     if about["frames_per_second"]:
-        lines.append(
+        found.append(
             f"model time {about['seconds']:.1f} s for {about['output_frames']} frames:"
             f" {about['frames_per_second']:.2f} frames/s"
         )
-    return "\n".join(lines)
-
-
-def _comparison(models: Sequence[Mapping[str, Any]]) -> str:
-    label_width = max(len(model["model"]["name"]) for model in models)
-    head = f"{'':{label_width}}" + "".join(f"{label:>18}" for label, _ in _PARTS) + f"{'frames/s':>11}"
-    units = f"{'mean':{label_width}}" + f"{'PSNR-Y':>10}{'SSIM':>8}" * len(_PARTS)
-    rows = [
-        f"{model['model']['name']:{label_width}}{_columns(model['mean'])}"
-        f"{model['model']['frames_per_second'] or float('nan'):>11.2f}"
-        for model in models
-    ]
-    return "\n".join([head, units, *rows])
-
-
-def _columns(scores: Mapping[str, Any]) -> str:
-    cells: list[str] = []
-    for _, key in _PARTS:
-        part = scores if key is None else scores[key]
-        cells += (
-            [f"{'-':>10}{'-':>8}"] if part["psnr_db"] is None else [f"{part['psnr_db']:>10.2f}{part['ssim']:>8.4f}"]
+    if fps := about.get("papers_fps"):
+        found.append(
+            f"the papers' fps: {fps['frames_per_second']:.2f}, {fps['output_frames']} frames over {fps['forwards']}"
+            f" forwards of {fps['input']}"
         )
-    return "".join(cells)
+    return [f"{about['name']}: {text}" for text in found]
 
 
-def _variant(protocol: Mapping[str, Any]) -> str:
-    return "every frame counts" if protocol["variant"] == "all" else f"variant {protocol['variant']}, tails dropped"
+def _protocol(model: Mapping[str, Any]) -> str:
+    return f"{model['protocol']['name']}; {model['protocol']['windows']}"
+
+
+def _spans(head: Sequence[Column]) -> list[tuple[str, int, int]]:
+    """(group, first column, the one after the last) of neighbours under one heading; the first column is alone."""
+    spans: list[tuple[str, int, int]] = []
+    for index, column in enumerate(head):
+        if index > 1 and column.group and spans[-1][0] == column.group:
+            spans[-1] = (column.group, spans[-1][1], index + 1)
+        else:
+            spans.append((column.group, index, index + 1))
+    return spans
+
+
+def _written(cell: Cell, column: Column) -> str:
+    if isinstance(cell, str):
+        return cell
+    if cell is None or math.isnan(cell):
+        return "-"
+    return f"{cell:,.{column.digits}f}"
+
+
+def _count(number: int | None) -> float | None:
+    return None if number is None else float(number)

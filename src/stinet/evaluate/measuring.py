@@ -1,0 +1,279 @@
+"""Show clips to clip functions as a protocol says, and measure what comes out.
+
+Low resolution is the clip cropped to a multiple of the scale, shrunk by `ops.resample` in float64 and rounded
+to 8 bit once. What a model yields is clamped and rounded to 8 bit before it is measured. Seconds are the model's
+alone: prepare, context and run, every window from nothing.
+
+One clip is in memory at a time. All models see a window before the next one is cut, so what only the truth is needed
+for (its luma, its flow) is done once, and a machine that slows down slows all of them. Figures of pairs (motion
+error, flicker) are of neighbours in the order in which frames count, across windows too, so a seam is measured.
+
+Knows no model by name: it gets clip functions.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, UInt8
+from torch import Tensor
+
+from stinet.config import ClipFunction
+from stinet.data.benchmarks import Clip, Window
+from stinet.errors import InputError, ModelError, UsageError
+from stinet.evaluate.protocol import Protocol, group_of
+from stinet.evaluate.scores import FrameScore, ModelReport, Report
+from stinet.evaluate.speed import forward, parameter_count
+from stinet.metrics.fidelity import levels, luma, psnr, rgb_psnr, rgb_ssim, ssim
+from stinet.metrics.motion import flicker, flow_expansion, motion, motion_error
+from stinet.metrics.perceptual import SMALLEST_SIDE_PX, Lpips
+from stinet.ops.farneback import Expansion
+from stinet.ops.resample import crop_to_multiple, downsample, quantize
+
+__all__ = ["MEASURES", "Measures", "Shown", "benchmark"]
+
+MEASURES = ("psnr", "ssim", "rgb", "motion", "flicker", "lpips")
+"""What can be asked for; PSNR and SSIM on Y are always measured."""
+
+_KEYS = {"rgb": ("rgb_psnr_db", "rgb_ssim"), "motion": ("motion_px",), "flicker": ("flicker",), "lpips": ("lpips",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What is measured besides PSNR and SSIM on Y."""
+
+    names: tuple[str, ...] = ()
+    """Some of MEASURES."""
+
+    lpips: Lpips | None = None
+    """Needed for "lpips", which is else reported as not measured."""
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is none."""
+        for name in self.names:
+            if name not in MEASURES:
+                raise UsageError(f"{name!r} cannot be measured: choose from {', '.join(MEASURES)}")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the figures, in order."""
+        return tuple(key for name in _KEYS if name in self.names for key in _KEYS[name])
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """What cannot be measured, and what it takes."""
+        if "lpips" in self.names and self.lpips is None:
+            return {"lpips": "not measured: name the files by --lpips-net and --lpips-heads"}
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A frame that was just measured, for who wants to look at it."""
+
+    clip: str
+    model: str
+    windows: Sequence[Window]
+    """All of the clip."""
+
+    score: FrameScore
+    made: Float[Tensor, "3 sh sw"]
+    truth: Float[Tensor, "3 sh sw"]
+    low: Float[Tensor, "3 h w"]
+    """The same moment at low resolution, whether the model was given it or not."""
+
+
+def benchmark(
+    clips: Iterable[Clip],
+    functions: Mapping[str, ClipFunction],
+    protocol: Protocol = Protocol(),  # noqa: B008 (frozen)
+    progress: Callable[[str, str, float], None] | None = None,
+    *,
+    measures: Measures = Measures(),
+    watch: Callable[[Shown], None] | None = None,
+) -> Report:
+    """Measure every clip function on every clip.
+
+    `progress` hears of (clip, model, share of this clip done), `watch` of every frame that counts.
+
+    Raises:
+        InputError: a clip without frames, with too few for the protocol or too small to measure; or no clip.
+        ModelError: a model yields frames of another number or size, or values that are not finite.
+
+    """
+    reports = {
+        name: ModelReport(
+            name,
+            function.scale,
+            protocol,
+            measures.keys,
+            parameters=parameter_count(function),
+            not_measured=measures.missing,
+        )
+        for name, function in functions.items()
+    }
+    run = _Run(functions, reports, protocol, measures, progress or (lambda *_: None), watch or (lambda _: None))
+    for clip in clips:
+        run.measure(clip)
+    if not all(model.clips for model in reports.values()):
+        raise InputError("no clips to measure on")
+    return Report(reports)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Models, and what is done with every clip."""
+
+    functions: Mapping[str, ClipFunction]
+    reports: Mapping[str, ModelReport]
+    protocol: Protocol
+    measures: Measures
+    progress: Callable[[str, str, float], None]
+    watch: Callable[[Shown], None]
+
+    def measure(self, clip: Clip) -> None:
+        """Read a clip, show it to every model window by window, and let go of it."""
+        frames = list(clip.read())
+        if not frames:
+            raise InputError(f"{clip.name}: no frames in it")
+        cut = self.protocol.cut(clip, len(frames))
+        truths = {scale: _Truth(clip.name, frames, scale) for scale in {one.scale for one in self.functions.values()}}
+        for model in self.reports.values():
+            model.open(clip.name, group_of(clip))
+        films = {name: _Film(truths[model.scale], model, self.measures) for name, model in self.reports.items()}
+        for done, window in enumerate(cut, 1):
+            for name, film in films.items():
+                for made, score in film.measure(self.functions[name], window):
+                    self.reports[name].clips[clip.name].append(score)
+                    self.watch(film.shown(cut, made, score))
+                self.progress(clip.name, name, done / len(cut))
+            for truth in truths.values():
+                truth.forget(window.start + window.size - 1)
+
+
+class _View:
+    """A frame and what measures need of it, each done when it is first asked for."""
+
+    def __init__(self, rgb: Float[Tensor, "3 sh sw"]) -> None:
+        self.rgb = rgb
+
+    @cached_property
+    def levels(self) -> Float64[Tensor, "3 sh sw"]:
+        return levels(self.rgb)
+
+    @cached_property
+    def luma(self) -> Float64[Tensor, "sh sw"]:
+        return luma(self.rgb)
+
+    @cached_property
+    def expansion(self) -> Expansion:
+        return flow_expansion(self.rgb)
+
+
+class _Truth:
+    """One clip at one scale: the truth, low resolution and true flows, made when they are first asked for."""
+
+    def __init__(self, name: str, frames: Sequence[UInt8[np.ndarray, "sh sw 3"]], scale: int) -> None:
+        height, width = (side - side % scale for side in frames[0].shape[:2])
+        if min(height, width) < max(11, scale):
+            raise InputError(f"{name}: {width}x{height} frames are too small to measure; 11x11 is the least")
+        self.name, self.scale, self.frames = name, scale, frames
+        self._low: dict[int, Tensor] = {}
+        self._views: dict[int, _View] = {}
+        self._flows: dict[int, Tensor] = {}
+
+    def view(self, index: int) -> _View:
+        """Frame `index` in [0, 1], cropped to a multiple of the scale."""
+        if index not in self._views:
+            frame = torch.from_numpy(np.ascontiguousarray(self.frames[index])).permute(2, 0, 1)
+            self._views[index] = _View(crop_to_multiple(frame, self.scale).double() / 255)
+        return self._views[index]
+
+    def low(self, index: int) -> Float[Tensor, "3 h w"]:
+        """Frame `index` at low resolution."""
+        if index not in self._low:
+            self._low[index] = quantize(downsample(self.view(index).rgb[None], self.scale))[0].float()
+        return self._low[index]
+
+    def flow(self, index: int) -> Float[Tensor, "2 sh sw"]:
+        """Flow from the frame before `index` to it."""
+        if index not in self._flows:
+            self._flows[index] = motion(self.view(index - 1).expansion, self.view(index).expansion)
+        return self._flows[index]
+
+    def forget(self, before: int) -> None:
+        """Let go of what is known of frames before `before`."""
+        for kept in (self._low, self._views, self._flows):
+            for index in [index for index in kept if index < before]:
+                del kept[index]
+
+
+class _Film:
+    """The frames that one model makes of one clip: measured as they come, the last one kept for pairs."""
+
+    def __init__(self, truth: _Truth, report: ModelReport, measures: Measures) -> None:
+        self.truth, self.report, self.measures = truth, report, measures
+        self._last: tuple[_View, FrameScore] | None = None
+
+    def measure(self, function: ClipFunction, window: Window) -> Iterable[tuple[Tensor, FrameScore]]:
+        """Show a window and measure its frames that count."""
+        low = [self.truth.low(window.start + place) for place in window.given]
+        output, seconds = forward(function, low, window.times)
+        self.report.seconds += seconds
+        self.report.output_frames += window.size
+        output = output.float().cpu()
+        expected = (window.size, 3, *(self.truth.scale * side for side in low[0].shape[-2:]))
+        if tuple(output.shape) != expected:
+            raise ModelError(f"{self.report.name}: {tuple(output.shape)} came out where {expected} is due")
+        for place in window.counted:
+            index = window.start + place
+            if not output[place].isfinite().all():
+                raise ModelError(f"{self.report.name}: frame {index} of {self.truth.name} is not finite")
+            yield output[place], self._score(index, _View(output[place]), is_given=place in window.given)
+
+    def shown(self, cut: Sequence[Window], made: Tensor, score: FrameScore) -> Shown:
+        """A frame with its truth."""
+        truth = self.truth.view(score.index).rgb
+        return Shown(self.truth.name, self.report.name, cut, score, made, truth, self.truth.low(score.index))
+
+    def _score(self, index: int, made: _View, *, is_given: bool) -> FrameScore:
+        truth = self.truth.view(index)
+        extras = {**self._of_frame(made, truth), **self._of_pair(index, made)}
+        score = FrameScore(
+            index,
+            is_given,
+            psnr(made.luma, truth.luma).item(),
+            ssim(made.luma, truth.luma).item(),
+            extras,
+            is_given and self._last is not None and self._last[1].is_given,
+        )
+        self._last = (made, score)
+        return score
+
+    def _of_frame(self, made: _View, truth: _View) -> dict[str, float]:
+        """What else there is to say of a frame alone."""
+        found: dict[str, float] = {}
+        if "rgb" in self.measures.names:
+            found["rgb_psnr_db"] = rgb_psnr(made.levels, truth.levels).item()
+            found["rgb_ssim"] = rgb_ssim(made.levels, truth.levels).item()
+        if "lpips" in self.measures.names and self.measures.lpips is not None:
+            if min(truth.rgb.shape[-2:]) < SMALLEST_SIDE_PX:
+                raise InputError(f"{self.truth.name}: LPIPS needs sides of {SMALLEST_SIDE_PX} px or more")
+            with torch.no_grad():
+                found["lpips"] = self.measures.lpips(made.rgb[None], truth.rgb[None]).item()
+        return found
+
+    def _of_pair(self, index: int, made: _View) -> dict[str, float]:
+        """What there is to say of a frame and the one before it; the first frame of a clip has none."""
+        if self._last is None or self._last[1].index != index - 1:
+            return {}
+        before, found = self._last[0], {}
+        if "motion" in self.measures.names:
+            flow = motion(before.expansion, made.expansion)
+            found["motion_px"] = motion_error(flow, self.truth.flow(index)).item()
+        if "flicker" in self.measures.names:
+            truths = (self.truth.view(index - 1).luma, self.truth.view(index).luma)
+            found["flicker"] = flicker((before.luma, made.luma), truths).item()
+        return found

@@ -1,0 +1,105 @@
+"""How clips are shown to a model: part of every report, because figures of different protocols do not compare.
+
+The windows themselves are cut by `data.benchmarks.windows`. Table I of the paper has one frame in between (x2 in time),
+windows of 7 output frames or, as some networks were shown them, of 3; Table II has 3 and 5 frames in between.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stinet.data.benchmarks import VARIANTS, Clip, Window, windows
+from stinet.errors import ConfigError, InputError
+from stinet.metrics import PSNR_CAP_DB
+
+__all__ = ["BETWEEN", "SEPTUPLET_GROUPS", "WINDOWS", "Protocol", "group_of"]
+
+BETWEEN = (1, 3, 5)
+"""Frames between two given ones that papers report."""
+
+WINDOWS = (7, 3)
+"""Output frames of the named windows at x2: 4 in and 7 out, or 2 in and 3 out."""
+
+SEPTUPLET_GROUPS = ("fast", "medium", "slow")
+"""Groups whose clips are Vimeo-90K's septuplets."""
+
+_COUNTED = {
+    "all": "every frame counts",
+    "160": "variant 160, tails dropped",
+    "first": "the first window of a clip counts",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """Windows of frames; every step-th frame of a window is given, the first and the last among them."""
+
+    window: int = 7
+    """Output frames of a window."""
+
+    step: int = 2
+    """Every step-th frame of a window is given."""
+
+    variant: str = "all"
+    """"all" frames, "160": without the tails that fill no window, or "first": a clip's first window alone."""
+
+    @classmethod
+    def of(cls, *, between: int = 1, window: int = 7, variant: str = "all") -> "Protocol":
+        """The protocol of so many frames in between; `window` is named for x2, else it is the frames and their ends.
+
+        Raises:
+            ConfigError: a number or name that no protocol has.
+
+        """
+        for name, value, known in (("between", between, BETWEEN), ("window", window, WINDOWS)):
+            if value not in known:
+                raise ConfigError(f"{name} {value} is no protocol: choose from {', '.join(map(str, known))}")
+        if variant not in VARIANTS:
+            raise ConfigError(f"window variant {variant!r} is unknown: choose from {', '.join(VARIANTS)}")
+        if between > 1:
+            return cls(window=between + 2, step=between + 1, variant=variant)
+        return cls(window=window, variant=variant)
+
+    @property
+    def between(self) -> int:
+        """Frames between two given ones."""
+        return self.step - 1
+
+    @property
+    def name(self) -> str:
+        """In a few words, to stand beside every figure."""
+        return f"{self.between} in between, windows of {self.window}, {_COUNTED[self.variant]}"
+
+    def cut(self, clip: Clip, frame_count: int) -> list[Window]:
+        """The windows of a clip. A short one is shown in the longest that fits, where one frame stands in between.
+
+        Raises:
+            InputError: a clip too short for one window of several frames in between.
+
+        """
+        if self.between <= 1:
+            return windows(frame_count, self.window, self.step, self.variant)
+        if frame_count < self.window:
+            raise InputError(
+                f"{clip.name}: {frame_count} frames are too few for {self.between} in between, it takes {self.window}"
+            )
+        is_septuplet = group_of(clip) in SEPTUPLET_GROUPS
+        return windows(frame_count, self.window, self.step, "first" if is_septuplet else self.variant)
+
+    def to_json(self, scale: int) -> dict[str, Any]:
+        """In words and numbers."""
+        given = range(0, self.window, self.step)
+        return {
+            **asdict(self),
+            "between": self.between,
+            "name": self.name,
+            "windows": f"{len(given)} frames in, {self.window} out, the shared frame counted once",
+            "low_resolution": f"bicubic x1/{scale}, antialiased, rounded once to 8 bit",
+            "measure": "Y of 8-bit RGB, peak 255, no border crop; mean over frames, then over clips",
+            "identical_frames_psnr_db": PSNR_CAP_DB,
+            **({"septuplets": f"frames 1 to {self.window} of a septuplet"} if self.between > 1 else {}),
+        }
+
+
+def group_of(clip: Clip) -> str:
+    """The part of a benchmark that a clip belongs to, or ""."""
+    return getattr(clip, "group", "")
