@@ -21,6 +21,7 @@ __all__ = [
     "PRESETS",
     "ClipFunction",
     "EncodeConfig",
+    "EvaluateConfig",
     "LossConfig",
     "ModelConfig",
     "Stage",
@@ -130,6 +131,41 @@ class UpscaleConfig:
     seconds: Annotated[Fraction | None, "stop after this much source video (None: all of it)"] = None
     tile: TileConfig = TileConfig()
     encode: EncodeConfig = EncodeConfig()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    """How clips are shown to a model, and what is measured."""
+
+    between: Annotated[Literal[1, 3, 5], "frames between two given ones"] = 1
+    window: Annotated[Literal[7, 3], "output frames of a window, where one frame is in between"] = 7
+    variant: Annotated[
+        Literal["all", "160", "first"], "every frame counts, or no tails, or only the first window of a clip"
+    ] = "all"
+    measures: Annotated[tuple[str, ...], "psnr, ssim (both always), rgb, motion, flicker, lpips"] = (
+        "psnr",
+        "ssim",
+        "motion",
+        "flicker",
+    )
+    lpips_net: Annotated[Path | None, "AlexNet's state dict as torchvision publishes it"] = None
+    lpips_heads: Annotated[Path | None, "LPIPS's linear heads for it, v0.1"] = None
+    forwards: Annotated[int, "forwards of the papers' fps; 0 does not take it"] = 0
+    seed: Annotated[int, "of random numbers, should a model draw any"] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no protocol has, and half of LPIPS."""
+        _check_choices(self)
+        if self.between > 1 and self.window != 7:
+            raise ConfigError(f"with {self.between} in between a window has {self.between + 2} frames: leave window out")
+        if unknown := set(self.measures) - {"psnr", "ssim", "rgb", "motion", "flicker", "lpips"}:
+            raise ConfigError(
+                f"{min(unknown)!r} cannot be measured: choose from psnr, ssim, rgb, motion, flicker, lpips"
+            )
+        if (self.lpips_net is None) != (self.lpips_heads is None):
+            raise ConfigError("LPIPS needs both its files: AlexNet's weights and the linear heads")
+        if self.forwards < 0:
+            raise ConfigError(f"{self.forwards} forwards cannot be timed")
 
 
 def _check_choices(settings: Any) -> None:
