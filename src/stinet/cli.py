@@ -6,7 +6,6 @@ quick. Errors are raised as `StinetError` and printed by `__main__`. Progress go
 Knows nothing of how a video is upscaled, a model measured or trained; rich and typer are loaded nowhere else.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -110,43 +109,62 @@ def upscale(
 
 @app.command()
 def evaluate(
-    clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="folder of clips, a folder of images, or a video")],
+    clips: Annotated[
+        list[Path], typer.Argument(metavar="CLIPS...", help="folders of clips, folders of images, or videos")
+    ],
     *,
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME[,NAME]", help="see `stinet models`")],
-    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write every figure there")] = None,
+    between: Annotated[int, typer.Option(metavar="1|3|5", help="frames between two given ones")] = 1,
+    window: Annotated[int, typer.Option(metavar="7|3", help="output frames of a window, one in between")] = 7,
+    variant: Annotated[str, typer.Option(metavar="all|160|first", help="which frames count")] = "all",
+    measure: Annotated[
+        str, typer.Option(metavar="NAME[,NAME]", help="psnr, ssim (both always), rgb, motion, flicker, lpips")
+    ] = "psnr,ssim,motion,flicker",
+    lpips_net: Annotated[Path | None, typer.Option(metavar="FILE", help="alexnet-owt-7be5be79.pth")] = None,
+    lpips_heads: Annotated[Path | None, typer.Option(metavar="FILE", help="LPIPS's v0.1/alex.pth")] = None,
+    fps: Annotated[bool, typer.Option("--fps", help="take the papers' fps, too")] = False,
+    forwards: Annotated[int, typer.Option(metavar="N", min=1, help="forwards of --fps")] = 100,
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write every mean there")] = None,
+    table_out: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="write every frame there")] = None,
+    page_out: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="write a page with plots and pictures")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="of random numbers, should a model draw any")] = 0,
     device: Device = "auto",
 ) -> None:
     """Measure models by the papers' protocol.
 
-    Sharp clips are made small, restored, and compared with what they were: PSNR and SSIM on Y.
+    Sharp clips are made small, restored, and compared with what they were: PSNR and SSIM on Y, motion error, flicker.
     """
-    _must_exist(clips)
+    from stinet.config import EvaluateConfig
+
+    for folder in clips:
+        _must_exist(folder)
     names = [name for name in model.split(",") if name]
     if not names:
         raise UsageError("--model names no model")
-    if out is not None:
-        _must_be_writable(out)
+    config = EvaluateConfig(
+        between=between,  # pyright: ignore[reportArgumentType] (checked there)
+        window=window,  # pyright: ignore[reportArgumentType]
+        variant=variant,  # pyright: ignore[reportArgumentType]
+        measures=tuple(name for name in measure.split(",") if name),
+        lpips_net=lpips_net,
+        lpips_heads=lpips_heads,
+        forwards=forwards if fps else 0,
+        seed=seed,
+    )
+    for path in (out, table_out, page_out):
+        if path is not None:
+            _must_be_writable(path)
 
-    from stinet import runtime
-    from stinet.catalogue import clip_function
-    from stinet.data.benchmarks import find_clips
-    from stinet.evaluate import benchmark
+    from stinet.evaluate.session import Outputs
+    from stinet.evaluate.session import evaluate as run
     from stinet.report.tables import table
 
-    found = find_clips(clips)
-    functions = {name: clip_function(name, device=device) for name in names}
-    runtime.use_fastest_threads()
-    with progress_bar(clips.name) as tell:
-        shares: dict[tuple[str, str], float] = {}
-
-        def hear(clip: str, name: str, share: float) -> None:
-            shares[clip, name] = share
-            tell(int(100 * sum(shares.values()) / len(found) / len(functions)), 100)
-
-        report = benchmark(found, functions, progress=hear)
+    outputs = Outputs(json=out, csv=table_out, html=page_out)
+    with progress_bar(clips[0].name) as tell:
+        report = run(clips, names, config, device=device, outputs=outputs, progress=tell)
     print(table(report.to_json()))
-    if out is not None:
-        out.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
 @app.command()
