@@ -7,17 +7,12 @@ windows of 7 output frames or, as some networks were shown them, of 3; Table II 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stinet.data.benchmarks import VARIANTS, Clip, Window, windows
-from stinet.errors import ConfigError, InputError
+from stinet.config import EvaluateConfig
+from stinet.data.benchmarks import Clip, Window, windows
+from stinet.errors import InputError
 from stinet.metrics import PSNR_CAP_DB
 
-__all__ = ["BETWEEN", "SEPTUPLET_GROUPS", "WINDOWS", "Protocol", "group_of"]
-
-BETWEEN = (1, 3, 5)
-"""Frames between two given ones that papers report."""
-
-WINDOWS = (7, 3)
-"""Output frames of the named windows at x2: 4 in and 7 out, or 2 in and 3 out."""
+__all__ = ["SEPTUPLET_GROUPS", "Protocol", "group_of"]
 
 SEPTUPLET_GROUPS = ("fast", "medium", "slow")
 """Groups whose clips are Vimeo-90K's septuplets."""
@@ -43,21 +38,11 @@ class Protocol:
     """"all" frames, "160": without the tails that fill no window, or "first": a clip's first window alone."""
 
     @classmethod
-    def of(cls, *, between: int = 1, window: int = 7, variant: str = "all") -> "Protocol":
-        """The protocol of so many frames in between; `window` is named for x2, else it is the frames and their ends.
-
-        Raises:
-            ConfigError: a number or name that no protocol has.
-
-        """
-        for name, value, known in (("between", between, BETWEEN), ("window", window, WINDOWS)):
-            if value not in known:
-                raise ConfigError(f"{name} {value} is no protocol: choose from {', '.join(map(str, known))}")
-        if variant not in VARIANTS:
-            raise ConfigError(f"window variant {variant!r} is unknown: choose from {', '.join(VARIANTS)}")
-        if between > 1:
-            return cls(window=between + 2, step=between + 1, variant=variant)
-        return cls(window=window, variant=variant)
+    def of(cls, config: EvaluateConfig) -> "Protocol":
+        """The protocol that settings name: with several frames in between, a window is those and their two ends."""
+        if config.between > 1:
+            return cls(window=config.between + 2, step=config.between + 1, variant=config.variant)
+        return cls(window=config.window, variant=config.variant)
 
     @property
     def between(self) -> int:

@@ -1,0 +1,96 @@
+"""`stinet evaluate` from clips and names to a report: find, measure, time, and write what was asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from stinet import runtime
+from stinet.catalogue import clip_function
+from stinet.config import EvaluateConfig
+from stinet.data.benchmarks import Clip, find_clips
+from stinet.errors import InputError
+from stinet.evaluate.files import write_csv, write_json
+from stinet.evaluate.measuring import Measures, benchmark
+from stinet.evaluate.pages import Album, write_report
+from stinet.evaluate.protocol import Protocol
+from stinet.evaluate.provenance import provenance
+from stinet.evaluate.scores import Report
+from stinet.evaluate.speed import papers_speed
+from stinet.metrics.perceptual import read_lpips
+
+__all__ = ["Outputs", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Files to write; None: not that one."""
+
+    json: Path | None = None
+    csv: Path | None = None
+    html: Path | None = None
+
+
+def evaluate(
+    folders: Sequence[Path],
+    models: Sequence[str],
+    config: EvaluateConfig,
+    *,
+    device: str = "auto",
+    outputs: Outputs = Outputs(),
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Report:
+    """Measure models, by their names or files, on the clips of folders; `progress` hears of hundredths done.
+
+    Raises:
+        StinetError: what `find_clips`, `clip_function`, `read_lpips` and `benchmark` refuse.
+
+    """
+    measures = _measures(config)
+    clips = _all_clips(folders)
+    functions = {name: clip_function(name, device=device) for name in models}
+    torch.manual_seed(config.seed)
+    runtime.use_fastest_threads()
+    shares: dict[tuple[str, str], float] = {}
+    whole = len(clips) * len(functions)
+
+    def hear(clip: str, name: str, share: float) -> None:
+        shares[clip, name] = share
+        progress(int(100 * sum(shares.values()) / whole), 100)
+
+    album = Album()
+    watch = album if outputs.html else None
+    report = benchmark(clips, functions, Protocol.of(config), hear, measures=measures, watch=watch)
+    for name, function in functions.items():
+        if config.forwards:
+            report.models[name].speed = papers_speed(function, config.forwards)
+    report = replace(report, run=provenance(runtime.device(device), config.seed))
+    if outputs.json:
+        write_json(report, outputs.json)
+    if outputs.csv:
+        write_csv(report, outputs.csv)
+    if outputs.html:
+        title = f"{', '.join(models)} on {', '.join(folder.resolve().name for folder in folders)}"
+        write_report(report, album, title, outputs.html)
+    return report
+
+
+def _measures(config: EvaluateConfig) -> Measures:
+    names = config.measures
+    if config.lpips_net is None or config.lpips_heads is None:
+        return Measures(names)
+    return Measures((*names, "lpips"), read_lpips(config.lpips_net, config.lpips_heads))
+
+
+def _all_clips(folders: Sequence[Path]) -> list[Clip]:
+    """Clips of all folders; where two have one name, the folder's goes before it."""
+    found = [(folder, clip) for folder in folders for clip in find_clips(folder)]
+    names = [clip.name for _, clip in found]
+    clips = [
+        replace(clip, name=f"{folder.resolve().name}/{clip.name}") if names.count(clip.name) > 1 else clip
+        for folder, clip in found
+    ]
+    if len({clip.name for clip in clips}) < len(clips):
+        raise InputError(f"{', '.join(map(str, folders))}: a clip is named twice")
+    return clips
