@@ -27,8 +27,8 @@ from stinet.evaluate.protocol import Protocol, group_of
 from stinet.evaluate.scores import FrameScore, ModelReport, Report
 from stinet.evaluate.speed import forward, parameter_count
 from stinet.metrics.fidelity import levels, luma, psnr, rgb_psnr, rgb_ssim, ssim
+from stinet.metrics.lpips import SMALLEST_SIDE_PX, Lpips
 from stinet.metrics.motion import flicker, flow_expansion, motion, motion_error
-from stinet.metrics.perceptual import SMALLEST_SIDE_PX, Lpips
 from stinet.ops.farneback import Expansion
 from stinet.ops.resample import crop_to_multiple, downsample, quantize
 

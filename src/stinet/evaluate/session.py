@@ -18,7 +18,7 @@ from stinet.evaluate.protocol import Protocol
 from stinet.evaluate.provenance import provenance
 from stinet.evaluate.scores import Report
 from stinet.evaluate.speed import papers_speed
-from stinet.metrics.perceptual import read_lpips
+from stinet.metrics.lpips import read_lpips
 
 __all__ = ["Outputs", "evaluate"]
 

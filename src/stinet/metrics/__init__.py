@@ -1,4 +1,4 @@
-"""How close frames come to the truth: alone (fidelity, perceptual) and as a film (motion).
+"""How close frames come to the truth: alone (fidelity, lpips) and as a film (motion).
 
 Knows neither clips nor models: tensors in, one number per frame or pair of frames out.
 """

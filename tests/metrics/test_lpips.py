@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stinet.errors import CheckpointError
-from stinet.metrics.perceptual import Lpips, read_lpips
+from stinet.metrics.lpips import Lpips, read_lpips
 
 CHANNELS = (64, 192, 384, 256, 256)
 
