@@ -291,7 +291,12 @@ def test_settings_on_the_command_line_go_before_the_recipe(
     stinet: Stinet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: list[TrainConfig] = []
-    monkeypatch.setattr("stinet.train.fit", lambda config: seen.append(config) or SimpleNamespace(done=config.steps))
+
+    def fit(config: TrainConfig, **views: object) -> SimpleNamespace:
+        seen.append(config)
+        return SimpleNamespace(done=config.total_steps)
+
+    monkeypatch.setattr("stinet.train.fit.fit", fit)
     (tmp_path / "recipe.yaml").write_text("steps: 2\nbatch: 3\nloss: {kind: charbonnier}\n")
     changes = ("--set", "steps=7", "--set", "loss.kind=l2", "--set", "rate=1e-3", "--set", "out=some/where")
     assert stinet("train", tmp_path / "recipe.yaml", *changes).code == 0
@@ -302,7 +307,7 @@ def test_settings_on_the_command_line_go_before_the_recipe(
 def test_a_training_run_that_is_stopped_early_ends_as_interrupted(
     stinet: Stinet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("stinet.train.fit", lambda config: SimpleNamespace(done=config.steps - 1))
+    monkeypatch.setattr("stinet.train.fit.fit", lambda config, **views: SimpleNamespace(done=config.steps - 1))
     (tmp_path / "recipe.yaml").write_text("steps: 2\n")
     assert stinet("train", tmp_path / "recipe.yaml").code == 130
 

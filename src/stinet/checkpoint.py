@@ -5,6 +5,7 @@ step. No pickle is ever read. A file appears whole or not at all.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         metadata={"stinet": json.dumps(header)},
     )
     part.chmod(0o644)  # safetensors makes it readable to its owner alone
+    with part.open("rb") as written:
+        os.fsync(written.fileno())  # a name that is on the disk before its bytes would be a damaged file
     part.replace(path)
 
 

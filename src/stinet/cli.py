@@ -19,7 +19,8 @@ import typer
 from stinet.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from stinet.upscale import Progress
+    from stinet.train.views import Progress
+    from stinet.upscale import Progress as Upscaled
     from stinet.video.frame import VideoInfo
 
 __all__ = ["app", "compare", "demo", "evaluate", "info", "models", "progress_bar", "root", "train", "upscale"]
@@ -169,27 +170,43 @@ def evaluate(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a YAML file of settings")],
+    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="a YAML file of settings")] = None,
     *,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one of them, repeatable")
     ] = None,
+    status: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="tell how the run in that folder is doing, and leave")
+    ] = None,
 ) -> None:
     """Train a model as a recipe says.
 
-    The same command again goes on where it stopped.
+    The same command again goes on where it stopped. Nested settings are named with dots: loss.kind=l2,
+    stages.1.steps=500.
     """
+    if (recipe is None) == (status is None):
+        raise UsageError("name a recipe to train by, or --status DIR to look at a run")
+    if status is not None:
+        from stinet.train.status import read_status
+
+        print(read_status(status))
+        return
+    assert recipe is not None
     _must_exist(recipe)
     from stinet.config import TrainConfig, from_mapping, read_yaml
+    from stinet.train.extras import require_extras
 
     values = read_yaml(recipe)
     for setting in settings or []:
         _set(values, setting)
     config = from_mapping(TrainConfig, values, str(recipe))
+    require_extras()
 
-    from stinet.train import fit
+    from stinet.train.fit import fit
 
-    if fit(config).done < config.steps:
+    with _training_line(Path(config.out).name) as watch:
+        run = fit(config, tell=_print, watch=watch)
+    if run.done < config.total_steps:
         raise KeyboardInterrupt
 
 
@@ -293,7 +310,54 @@ def _plain_progress(label: str) -> Told:
     return hear
 
 
-def _frames_of(tell: Told) -> Callable[["Progress"], None]:
+@contextmanager
+def _training_line(label: str) -> Iterator[Callable[["Progress"], None]]:
+    """One line that stands below what is printed, on a terminal; else a plain line now and then. On stderr."""
+    if not sys.stderr.isatty():
+        yield _plain_training(label)
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if console.is_dumb_terminal:
+        yield _plain_training(label)
+        return
+    with Live(console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as live:
+        yield lambda now: live.update(Text(f"{label}: {_training_facts(now)}", no_wrap=True, overflow="ellipsis"))
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
+def _plain_training(label: str) -> Callable[["Progress"], None]:
+    last = time.monotonic()
+
+    def watch(now: "Progress") -> None:
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_EVERY_S:
+            last = time.monotonic()
+            print(f"{label}: {_training_facts(now)}", file=sys.stderr, flush=True)
+
+    return watch
+
+
+def _training_facts(now: "Progress") -> str:
+    """Step, loss and its terms, rate, data share, speed, time left."""
+    from stinet.train.status import duration
+
+    stage = f" stage {now.stage + 1}/{now.stages}" if now.stages > 1 else ""
+    terms = "".join(f" {name} {value:.4g}" for name, value in now.terms.items() if name != "loss")
+    skipped = f"  {now.skipped} skipped" if now.skipped else ""
+    return (
+        f"{now.step}/{now.steps}{stage}  loss {now.loss:.4g}{terms}  rate {now.rate:.2g}  data {now.data_share:.0%}"
+        f"  {now.images_per_s:.1f} images/s  {duration(now.left_s)} left{skipped}"
+    )
+
+
+def _frames_of(tell: Told) -> Callable[["Upscaled"], None]:
     return lambda progress: tell(progress.frames_out, progress.frames_expected or 0)
 
 
@@ -325,14 +389,31 @@ def _set(values: dict[str, Any], setting: str) -> None:
     if not is_given or not key:
         raise UsageError(f"--set {setting!r} is not of the form key=value")
     *path, last = key.split(".")
+    place: Any = values
     for part in path:
-        values = values.setdefault(part, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"--set {setting!r}: {part} is one value and has no settings in it")
+        place = _inside(place, part, setting)
     try:
-        values[last] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {setting!r}: {text!r} cannot be read as a value") from error
+    if isinstance(place, list):
+        place[_place(place, last, setting)] = value
+    else:
+        place[last] = value
+
+
+def _inside(values: Any, part: str, setting: str) -> Any:
+    """The settings of that name, or of that number in a list."""
+    found = values[_place(values, part, setting)] if isinstance(values, list) else values.setdefault(part, {})
+    if not isinstance(found, dict | list):
+        raise UsageError(f"--set {setting!r}: {part} is one value and has no settings in it")
+    return found
+
+
+def _place(values: list[Any], part: str, setting: str) -> int:
+    if not part.isdigit() or int(part) >= len(values):
+        raise UsageError(f"--set {setting!r}: {part} is none of the numbers 0 to {len(values) - 1}")
+    return int(part)
 
 
 def _facts(video: "VideoInfo") -> Iterator[str]:

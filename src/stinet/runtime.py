@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stinet.errors import DeviceError
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "Processes",
     "cores",
     "device",
     "has_bfloat16",
+    "launched_processes",
     "memory_available_bytes",
     "prepare_threads",
     "probe_threads",
@@ -142,6 +144,22 @@ def use_fastest_threads() -> int:
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(probe_threads())
     return torch.get_num_threads()
+
+
+class Processes(NamedTuple):
+    """Processes that were started together."""
+
+    total: int
+    local: int
+    """Of them on this machine."""
+    is_launched: bool
+    """Whether torchrun (or its like) started them; False: this one is alone."""
+
+
+def launched_processes() -> Processes:
+    """How many processes torchrun started, by the variables that it sets."""
+    total = int(os.environ.get("WORLD_SIZE", "1"))
+    return Processes(total, int(os.environ.get("LOCAL_WORLD_SIZE", total)), "TORCHELASTIC_RUN_ID" in os.environ)
 
 
 def memory_available_bytes(kind: str = "cpu") -> int:

@@ -1,0 +1,143 @@
+"""Where a run is trained: devices, processes, precision and compilation, by Lightning Fabric.
+
+One process trains on one device. More of them are started by `torchrun --nproc-per-node=N -m stinet train RECIPE`;
+each draws its slice of a step's crops and gradients are averaged (DistributedDataParallel, by gloo on CPUs and NCCL
+on GPUs). Mixed precision is autocast, with a loss scaler for fp16. Inputs are never cast: flows in half precision
+would lose what they are for.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from stinet import runtime
+from stinet.config import TrainConfig
+from stinet.errors import ConfigError
+from stinet.train.extras import require_extras
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.precision import Precision
+
+__all__ = ["Machine", "open_machine"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The device of this process and its place among the others."""
+
+    fabric: "Fabric"
+    device: torch.device
+    precision: str
+    """bf16, fp16 or fp32: what autocast really does."""
+    compiles: bool
+    rank: int
+    count: int
+    """Processes."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> range:
+        """The numbers of this process' crops among a step's."""
+        size = batch // self.count
+        return range(self.rank * size, (self.rank + 1) * size)
+
+    def mean(self, *values: torch.Tensor | float) -> list[float]:
+        """The mean of every value over all processes; the one place where a step waits for the device."""
+        joined = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in values])
+        if self.count > 1:
+            joined = self.fabric.all_reduce(joined, reduce_op="mean")
+        assert isinstance(joined, torch.Tensor)
+        return joined.tolist()
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The precision of the forward pass, for what Fabric has not wrapped."""
+        return self.fabric.autocast()
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """Let the first process do this before the others: it fills the cache that they read."""
+        with self.fabric.rank_zero_first():
+            yield
+
+
+def open_machine(config: TrainConfig) -> Machine:
+    """Join the other processes if there are any, and take this one's device.
+
+    Raises:
+        StinetError: Lightning Fabric is not installed.
+        DeviceError: the device is not there.
+        ConfigError: a step's crops cannot be divided equally.
+
+    """
+    require_extras()
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    kind = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device
+    kind = runtime.device("cpu" if kind == "auto" else kind).type
+    processes = runtime.launched_processes()
+    parts = processes.total * config.accumulate
+    for stage in range(max(len(config.stages), 1)):
+        batch = config.batch if not config.stages else config.stages[stage].get("batch", config.batch)
+        if batch % parts:
+            raise ConfigError(
+                f"{batch} crops cannot be divided equally among {processes.total} processes with"
+                f" {config.accumulate} parts each"
+            )
+    precision = _precision(config.precision, kind)
+    fabric = Fabric(
+        accelerator=kind,
+        devices=processes.local,
+        num_nodes=processes.total // processes.local,
+        strategy=DDPStrategy(process_group_backend="gloo" if kind == "cpu" else "nccl", find_unused_parameters=True)
+        if processes.is_launched
+        else "auto",
+        plugins=[_plugin(precision, kind)],
+    )
+    fabric.launch()
+    return Machine(
+        fabric=fabric,
+        device=fabric.device,
+        precision=precision,
+        compiles=config.compile == "on" or (config.compile == "auto" and kind == "cuda"),
+        rank=fabric.global_rank,
+        count=fabric.world_size,
+    )
+
+
+def _precision(wanted: str, kind: str) -> str:
+    if wanted != "auto":
+        return wanted
+    if runtime.has_bfloat16(kind):
+        return "bf16"
+    return "fp16" if kind == "cuda" else "fp32"
+
+
+def _plugin(precision: str, kind: str) -> "Precision":
+    """Autocast around the forward pass, and a scaler for fp16; what goes in and comes out is left alone."""
+    from lightning_fabric.plugins.precision import MixedPrecision, Precision
+
+    class Plain(Precision):
+        def convert_input(self, data: Any) -> Any:
+            return data
+
+        def convert_output(self, data: Any) -> Any:
+            return data
+
+    class Autocast(MixedPrecision):
+        def convert_input(self, data: Any) -> Any:
+            return data
+
+        def convert_output(self, data: Any) -> Any:
+            return data
+
+    if precision == "fp32":
+        return Plain()
+    return Autocast("bf16-mixed" if precision == "bf16" else "16-mixed", kind)
