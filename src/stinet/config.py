@@ -157,7 +157,9 @@ class EvaluateConfig:
         """Refuse what no protocol has, and half of LPIPS."""
         _check_choices(self)
         if self.between > 1 and self.window != 7:
-            raise ConfigError(f"with {self.between} in between a window has {self.between + 2} frames: leave window out")
+            raise ConfigError(
+                f"with {self.between} in between a window has {self.between + 2} frames: leave window out"
+            )
         if unknown := set(self.measures) - {"psnr", "ssim", "rgb", "motion", "flicker", "lpips"}:
             raise ConfigError(
                 f"{min(unknown)!r} cannot be measured: choose from psnr, ssim, rgb, motion, flicker, lpips"
@@ -424,6 +426,8 @@ class TrainConfig:
     log_every: Annotated[int, "steps between log lines"] = 20
     save_every: Annotated[int, "steps between saved states"] = 200
     validate_every: Annotated[int, "steps between validations"] = 1_000
+    term_gradients_every: Annotated[int, "steps between looks at each term's gradient, in a log row; 0: never"] = 0
+    tensorboard: Annotated[bool, "write event files too"] = True
     threads: Annotated[int, "CPU threads; 0 takes the fastest number"] = 0
     workers: Annotated[int, "processes that read data; 0 reads in a thread"] = 0
     cache: Annotated[str, "folder for decoded data"] = "cache"
@@ -447,10 +451,19 @@ class TrainConfig:
             raise ConfigError(
                 f"stair_factor {self.stair_factor} and spike {self.spike} must be above 1, beta2 {self.beta2} in (0, 1)"
             )
-        if self.crop_px < 8:
-            raise ConfigError(f"a crop of {self.crop_px} px is too small to learn from: use at least 8")
-        if self.frames == 1 and self.loss.motion:
-            raise ConfigError("a single frame has no motion: set loss.motion to 0 where frames is 1")
+        least_zero = ("warmup_steps", "decay_steps", "term_gradients_every", "workers", "threads")
+        negative = [f"{name} {getattr(self, name)}" for name in least_zero if getattr(self, name) < 0]
+        problems = [
+            (bool(negative), f"must not be negative: {', '.join(negative)}"),
+            (self.crop_px < 8, f"a crop of {self.crop_px} px is too small to learn from: use at least 8"),
+            (self.layout != "auto" and not self.data,
+             f"layout {self.layout} needs its folder: name it with data=FOLDER"),
+            (self.frames == 1 and self.loss.motion > 0,
+             "a single frame has no motion: set loss.motion to 0 where frames is 1"),
+        ]  # fmt: skip
+        for is_wrong, message in problems:
+            if is_wrong:
+                raise ConfigError(message)
         for number in range(len(self.stages)):
             self._stage_config(number)
 
@@ -494,7 +507,7 @@ class TrainConfig:
 RUN_SETTINGS = frozenset(
     {
         "cache", "compile", "data", "device", "layout", "model", "out", "overrides", "precision", "seed", "stages",
-        "start", "threads", "workers",
+        "start", "tensorboard", "threads", "workers",
     }
 )  # fmt: skip
 """Settings of `TrainConfig` that no stage may change."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_runs import quiet, settings, weights
 from PIL import Image
+from small_runs import quiet, settings, weights
 
 from stinet.checkpoint import load_model
 from stinet.config import TrainConfig
