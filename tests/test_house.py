@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("errors",),
     ("ops",),
-    ("config", "runtime", "metrics", "report"),
-    ("video", "model", "losses"),
+    ("config", "runtime", "metrics"),
+    ("video", "model", "losses", "report"),
     ("data", "web"),
     ("checkpoint",),
     ("infer", "peers", "engines"),

@@ -4,7 +4,7 @@ for (const pair of document.querySelectorAll(".pair")) {
   const stage = pair.querySelector(".stage");
   const border = pair.querySelector("input");
   const size = pair.querySelector("select");
-  const width = pair.querySelector("img").width;
+  const width = Number(pair.querySelector("img").getAttribute("width"));
   const move = () => {
     const share = border.value / 2;
     stage.style.setProperty("--border", share + "%");

@@ -33,7 +33,7 @@ LONGEST_WEBP_PX = 16383
 LONG_TABLE_ROWS = 40
 """A longer table is folded away until it is asked for."""
 
-Cell = str | float | None
+Cell = str | int | float | None
 """Text, a number, or nothing to tell."""
 
 
@@ -106,7 +106,7 @@ def _document(page: Page) -> str:
         ("measured", "How it was measured", _facts(page.facts) if page.facts else ""),
         ("figures", "Figures", "".join(map(_table, page.tables))),
         ("pictures", "Before and after", "".join(map(_slider, page.sliders))),
-        ("plots", "Frame by frame", "".join(map(draw, page.plots))),
+        ("plots", "Frame by frame", f'<div class="plots">{"".join(map(draw, page.plots))}</div>' if page.plots else ""),
     ]
     shown = [section for section in sections if section[2]]
     links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in shown)
@@ -213,17 +213,20 @@ def _best(cells: Sequence[Cell], column: Column) -> str:
 
 def _slider(slider: Slider) -> str:
     height, width = slider.after.shape[:2]
-    sides, stored = [], ""
+    sides: list[str] = []
+    stored: dict[str, str] = {}
     for side, label, image in (
         ("after", slider.after_label, slider.after),
         ("before", slider.before_label, slider.before),
     ):
-        source, stored = _as_uri(image)
+        source, how = _as_uri(image)
+        stored.setdefault(how, label)
         alt = escape(f"{slider.name}: {label}")
         sides.append(
             f'<div class="{side}"><img src="{source}" alt="{alt}" width="{width}" height="{height}">'
             f'<span class="tag">{escape(label)}</span></div>'
         )
+    storage = next(iter(stored)) if len(stored) == 1 else ", ".join(f"{escape(v)} {k}" for k, v in stored.items())
     detail = f"<p>{escape(slider.detail)}</p>" if slider.detail else ""
     name = escape(slider.name)
     return (
@@ -231,7 +234,7 @@ def _slider(slider: Slider) -> str:
         f'<div class="view"><div class="stage">{"".join(sides)}'
         f'<input type="range" min="0" max="200" value="100" aria-label="{name}: border between the pictures"'
         f' data-before="{escape(slider.before_label)}" data-after="{escape(slider.after_label)}"></div></div>'
-        f'<p class="note">{width} x {height} pixels, {stored}. <label class="zoom">Size <select>'
+        f'<p class="note">{width} x {height} pixels, {storage}. <label class="zoom">Size <select>'
         '<option value="0">fitted</option><option value="1">1 : 1</option><option value="2">2 : 1</option>'
         '<option value="4">4 : 1</option></select></label></p></figure>'
     )

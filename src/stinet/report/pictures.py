@@ -1,24 +1,90 @@
-"""Before/after pictures as PNG, from 8-bit frames."""
+"""Frames beside each other as PNG: before and after, and the contact sheet of a validation.
 
+    difference(x) = max over R, G, B of |made(x) - truth(x)|,  black at 0, brightest from 64 levels on
+
+The scale of the difference is the same on every sheet and printed on it, so that sheets of different steps compare.
+Frames are 8-bit RGB.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float64, UInt8
+
+from stinet.metrics import luma, psnr
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["before_after", "busiest_box"]
+__all__ = ["SheetRow", "before_after", "busiest_box", "contact_sheet"]
 
 Box = tuple[int, int, int, int]
 """top, left, bottom, right in pixels; the last two lie outside."""
 
-_INK, _FAINT, _PAPER, _ACCENT = (28, 30, 34), (110, 114, 122), (255, 255, 255), (255, 176, 0)
+_INK, _FAINT, _PAPER, _ACCENT, _RULE = (28, 30, 34), (110, 114, 122), (255, 255, 255), (255, 176, 0), (217, 220, 225)
 _COLUMN_PX, _TALLEST_PX, _GAP_PX, _HEAD_PX = 800, 620, 16, 58
 _ZOOM_SHARE = 1 / 4
 """Width of the zoomed crop in widths of the frame."""
+
+_BRIGHTEST = 64
+"""Levels of difference, of 255, that the brightest colour stands for; larger ones look the same."""
+
+_SHEET_HEAD_PX, _NAME_PX, _FIGURES_PX = 96, 34, 30
+_CELL_PX, _LEAST_CELL_PX = (640, 480), 240
+"""Largest width and height of a frame on a sheet; frames narrower than the least are enlarged by a whole number."""
+
+
+@dataclass(frozen=True, slots=True)
+class SheetRow:
+    """One frame of a clip: what bicubic and the model make of it, and the truth; all of one size."""
+
+    name: str
+    kind: Literal["given", "interpolated"]
+    bicubic: UInt8[np.ndarray, "h w 3"]
+    made: UInt8[np.ndarray, "h w 3"]
+    truth: UInt8[np.ndarray, "h w 3"]
+
+
+def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str = "") -> None:
+    """Save a PNG with a row a frame: bicubic, prediction, truth, difference; PSNR on Y stands under the first two.
+
+    `title` says what was measured: "step 12,000". Frames larger than a cell are shrunk, small crops enlarged.
+    """
+    from PIL import Image, ImageDraw
+
+    sizes = [_cell(row) for row in rows]
+    column = max((width for width, _ in sizes), default=_LEAST_CELL_PX)
+    tall = sum(height + _NAME_PX + _FIGURES_PX + _GAP_PX for _, height in sizes)
+    canvas = Image.new("RGB", (4 * column + 5 * _GAP_PX, _SHEET_HEAD_PX + tall), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((_GAP_PX, 12), _one_line(title), fill=_INK, font=_font(22))
+    lefts = [_GAP_PX + index * (column + _GAP_PX) for index in range(4)]
+    for left, label in zip(lefts, ("bicubic", "prediction", "truth", "|prediction - truth|"), strict=True):
+        draw.text((left, 54), label, fill=_INK, font=_font(16))
+    _scale(canvas, draw, lefts[3] + column)
+    top = _SHEET_HEAD_PX
+    for row, size in zip(rows, sizes, strict=True):
+        draw.line((_GAP_PX, top - 6, canvas.width - _GAP_PX, top - 6), fill=_RULE)
+        name = _one_line(row.name)
+        draw.text((_GAP_PX, top + 4), name, fill=_INK, font=_font(16))
+        behind = _GAP_PX + draw.textlength(f"{name}  ", font=_font(16))
+        draw.text((behind, top + 6), f"{row.kind} frame, {_size(row.truth)}", fill=_FAINT, font=_font(14))
+        difference = _levels(row)
+        for left, array in zip(lefts, (row.bicubic, row.made, row.truth, difference), strict=True):
+            cell = _resized(Image.fromarray(array), size)
+            canvas.paste(Image.fromarray(_heat(np.array(cell))) if cell.mode == "L" else cell, (left, top + _NAME_PX))
+        under = top + _NAME_PX + size[1] + 6
+        for left, text in zip(lefts, _figures(row, difference), strict=True):
+            draw.text((left, under), text, fill=_INK, font=_font(14))
+        top = under + _FIGURES_PX + _GAP_PX - 6
+    canvas.save(path)
 
 
 def before_after(
@@ -81,6 +147,76 @@ def _marked(image: "Image", box: Box, factor: float) -> "Image":
     top, left, bottom, right = (round(place * factor) for place in box)
     ImageDraw.Draw(image).rectangle((left, top, right - 1, bottom - 1), outline=_ACCENT, width=3)
     return image
+
+
+def _cell(row: SheetRow) -> tuple[int, int]:
+    """Width and height at which a row's frames are shown."""
+    height, width = row.truth.shape[:2]
+    if width < _LEAST_CELL_PX:
+        factor = float(max(min(-(-_LEAST_CELL_PX // width), _CELL_PX[1] // height), 1))
+    else:
+        factor = min(_CELL_PX[0] / width, _CELL_PX[1] / height, 1.0)
+    return max(round(width * factor), 1), max(round(height * factor), 1)
+
+
+def _resized(image: "Image", size: tuple[int, int]) -> "Image":
+    """Shrunk by the mean of what a pixel covers; enlarged pixel by pixel, so that nothing is made up."""
+    from PIL.Image import Resampling
+
+    return image.resize(size, Resampling.NEAREST if size[0] > image.width else Resampling.BOX)
+
+
+def _levels(row: SheetRow) -> UInt8[np.ndarray, "h w"]:
+    """The largest difference of the three colours, in levels of 255."""
+    return np.abs(row.made.astype(np.int16) - row.truth.astype(np.int16)).max(axis=2).astype(np.uint8)
+
+
+def _heat(levels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Levels as colours of rising brightness, black at 0."""
+    from matplotlib import colormaps
+
+    colours = (colormaps["inferno"](np.arange(_BRIGHTEST + 1) / _BRIGHTEST)[:, :3] * 255).round().astype(np.uint8)
+    colours[0] = 0
+    return colours[np.minimum(levels, _BRIGHTEST)]
+
+
+def _scale(canvas: "Image", draw: "ImageDraw", right: int) -> None:
+    """The colours of a difference, with their ends in numbers and the amplification, against the right edge."""
+    from PIL import Image
+
+    ramp = np.tile(np.arange(_BRIGHTEST + 1, dtype=np.uint8), (1, 1))
+    bar = Image.fromarray(_heat(ramp)).resize((130, 12), Image.Resampling.NEAREST)
+    text = f"{_BRIGHTEST} of 255 and more (x{255 / _BRIGHTEST:.0f})"
+    end = right - int(draw.textlength(text, font=_font(13)))
+    draw.text((end, 17), text, fill=_FAINT, font=_font(13))
+    canvas.paste(bar, (end - 138, 20))
+    draw.text((end - 152, 17), "0", fill=_FAINT, font=_font(13))
+
+
+def _figures(row: SheetRow, levels: UInt8[np.ndarray, "h w"]) -> tuple[str, str, str, str]:
+    """What is written under the four cells."""
+    truth = _luma(row.truth)
+    before, after = (psnr(_luma(frame), truth).item() for frame in (row.bicubic, row.made))
+    gain = f"  ({after - before:+.2f})" if math.isfinite(after - before) else ""
+    spread = f"mean {levels.mean():.1f}, largest {levels.max()} levels"
+    return f"PSNR-Y {_decibels(before)}", f"PSNR-Y {_decibels(after)}{gain}", "", spread
+
+
+def _luma(frame: UInt8[np.ndarray, "h w 3"]) -> Float64[torch.Tensor, "h w"]:
+    return luma(torch.from_numpy(frame.transpose(2, 0, 1) / 255.0))
+
+
+def _decibels(value: float) -> str:
+    return f"{value:.2f} dB" if math.isfinite(value) else "identical"
+
+
+def _one_line(text: str) -> str:
+    """Text from outside in one line; what is no Unicode (a file name may be so) is a question mark."""
+    return " ".join(text.encode(errors="replace").decode().split())
+
+
+def _size(frame: UInt8[np.ndarray, "h w 3"]) -> str:
+    return f"{frame.shape[1]} x {frame.shape[0]}"
 
 
 def _font(size_px: int) -> "FreeTypeFont":

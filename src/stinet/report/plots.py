@@ -11,7 +11,7 @@ from html import escape
 
 __all__ = ["Plot", "draw"]
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 280, 56, 12, 30, 42
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 260, 52, 8, 28, 42
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _COLOURS = 6
 """Classes line-0 .. line-5 of page.css."""
@@ -30,11 +30,11 @@ class Plot:
     y_label: str
     """With its unit: "PSNR-Y, dB"."""
 
-    lines: Mapping[str, Sequence[Point]]
+    lines: Mapping[str, Sequence[tuple[int | float, int | float]]]
     """Points (x, y) by name; x rises."""
 
     x_label: str = "frame"
-    hollow: Collection[float] = ()
+    hollow: Collection[int | float] = ()
     """Values of x whose markers are hollow: the interpolated frames of a clip."""
 
     hollow_label: str = "hollow: interpolated"
@@ -44,16 +44,15 @@ class Plot:
 
 def draw(plot: Plot) -> str:
     """The plot as a <figure>: title, SVG and a key with every line's mean."""
-    finite = [point for points in plot.lines.values() for point in points if _is_finite(point)]
-    summary = "; ".join(f"{name}: {_summary(points)}" for name, points in plot.lines.items())
+    lines = {name: [(float(x), float(y)) for x, y in points] for name, points in plot.lines.items()}
+    summary = "; ".join(f"{name}: {_summary(points)}" for name, points in lines.items())
     label = escape(f"{plot.title}: {plot.y_label} by {plot.x_label}. {summary}")
-    key = "".join(_key(name, points, index, plot) for index, (name, points) in enumerate(plot.lines.items()))
+    key = "".join(_key(name, points, index, plot) for index, (name, points) in enumerate(lines.items()))
     hollow = f"<li>{escape(plot.hollow_label)}</li>" if plot.hollow else ""
-    inside = _inside(plot, finite) if finite else f'<text x="{_LEFT}" y="{_HEIGHT // 2}">no values</text>'
     return (
         f'<figure class="plot"><figcaption><h3>{escape(plot.title)}</h3></figcaption>'
         f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(plot.title)}, plot">'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{inside}</svg></div>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{_inside(plot, lines)}</svg></div>'
         f'<ul class="key">{key}{hollow}</ul></figure>'
     )
 
@@ -61,16 +60,19 @@ def draw(plot: Plot) -> str:
 def _key(name: str, points: Sequence[Point], index: int, plot: Plot) -> str:
     """How a line looks, its name and its figures."""
     line = _line([(1.0, 6.0), (33.0, 6.0)], index) if plot.joined else ""
-    sample = f"{line}{_marker(17, 6, index, is_hollow=False)}"
+    sample = f"{line}{_marker(17.0, 6.0, index, is_hollow=False)}"
     swatch = (
         f'<svg class="swatch line-{index % _COLOURS}" viewBox="0 0 34 12" width="34" height="12" aria-hidden="true">'
     )
-    return f"<li>{swatch}{sample}</svg> {escape(name)} <span>{escape(_summary(points))}</span></li>"
+    return f"<li>{swatch}{sample}</svg> <b>{escape(name)}</b> {escape(_summary(points))}</li>"
 
 
-def _inside(plot: Plot, finite: Sequence[Point]) -> str:
-    """Axes and lines of a plot that has at least one value."""
-    x_ticks = _ticks([x for x, _ in finite], 8, whole=all(float(x).is_integer() for x, _ in finite))
+def _inside(plot: Plot, lines: Mapping[str, Sequence[Point]]) -> str:
+    """Axes and lines."""
+    finite = [point for points in lines.values() for point in points if _is_finite(point)]
+    if not finite:
+        return f'<text x="{_LEFT}" y="{_HEIGHT // 2}">no values</text>'
+    x_ticks = _ticks([x for x, _ in finite], 8, whole=all(x.is_integer() for x, _ in finite))
     y_ticks = _ticks([y for _, y in finite], 5)
     left, right = min(x for x, _ in finite), max(x for x, _ in finite)
     low, high = y_ticks[0], y_ticks[-1]
@@ -94,7 +96,7 @@ def _inside(plot: Plot, finite: Sequence[Point]) -> str:
     parts.append(
         f'<text class="label" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 5}" text-anchor="end">{escape(plot.x_label)}</text>'
     )
-    for index, (name, points) in enumerate(plot.lines.items()):
+    for index, (name, points) in enumerate(lines.items()):
         runs = [[place(point) for point in run] for run in _runs(points)] if plot.joined else []
         parts.append(
             f'<g class="line-{index % _COLOURS}">' + "".join(_line(run, index) for run in runs if len(run) > 1)
@@ -102,7 +104,7 @@ def _inside(plot: Plot, finite: Sequence[Point]) -> str:
         shown = [point for point in points if _is_finite(point)]
         if len(shown) <= _MARKED_POINTS or not plot.joined:
             for point in shown:
-                about = escape(f"{name}, {plot.x_label} {point[0]:g}: {point[1]:.4g} ({plot.y_label})")
+                about = escape(f"{name}, {plot.x_label} {point[0]:g}: {_figure(point[1])} ({plot.y_label})")
                 parts.append(_marker(*place(point), index, is_hollow=point[0] in plot.hollow, about=about))
         parts.append("</g>")
     return "".join(parts)
@@ -148,7 +150,7 @@ def _ticks(values: Sequence[float], count: int, *, whole: bool = False) -> list[
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
     if whole:
-        step = max(round(step), 1)
+        step = float(max(round(step), 1))
     return [step * number for number in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
 
 
@@ -163,8 +165,14 @@ def _summary(points: Sequence[Point]) -> str:
     if not values:
         return "no values"
     if len(values) == 1:
-        return f"{values[0]:.4g}"
-    return f"mean {sum(values) / len(values):.4g}, {min(values):.4g} to {max(values):.4g}"
+        return _figure(values[0])
+    return f"mean {_figure(sum(values) / len(values))}, {_figure(min(values))} to {_figure(max(values))}"
+
+
+def _figure(value: float) -> str:
+    """Four digits that count."""
+    digits = 3 - math.floor(math.log10(abs(value))) if value else 3
+    return f"{value:,.{min(max(digits, 0), 9)}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _is_finite(point: Point) -> bool:
