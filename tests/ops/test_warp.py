@@ -129,3 +129,12 @@ def test_the_cubic_kernel_keeps_more_detail_than_the_bilinear_one() -> None:
     truth = torch.sin(1.6 * (x + 0.5)).expand(1, 1, 8, 64)
     errors = [(road(wave, flow) - truth)[..., 4:-4].abs().mean() for road in (warp_cubic, warp)]
     assert errors[0] < 0.6 * errors[1]
+
+
+@pytest.mark.parametrize("is_learned", [True, False])
+def test_a_flow_that_is_no_number_stays_inside_of_memory_on_the_way_back(is_learned: bool) -> None:
+    image = torch.rand(2, 8, 9, 7, requires_grad=True)
+    flow = torch.full((2, 2, 9, 7), torch.nan, requires_grad=is_learned)
+    warp(image, flow).sum().backward()
+    assert image.grad is not None
+    assert image.grad.sum() == pytest.approx(2 * 8 * 9 * 7)  # every sample was read from somewhere in the image

@@ -92,6 +92,8 @@ def sample_grid(image: Tensor, x: Tensor, y: Tensor, *, padding: str) -> Tensor:
     height, width = image.shape[-2:]
     dtype = torch.promote_types(_at_least_float32(x).dtype, image.dtype)
     grid = torch.stack(((2 * x.to(dtype) + 1) / width - 1, (2 * y.to(dtype) + 1) / height - 1), dim=-1)
+    if grid.device.type == "cpu" and torch.is_grad_enabled() and (grid.requires_grad or image.requires_grad):
+        grid = grid.nan_to_num()  # at NaN the backward pass with borders writes outside of memory
     return functional.grid_sample(image.to(dtype), grid, "bilinear", padding, align_corners=False).to(image.dtype)
 
 
