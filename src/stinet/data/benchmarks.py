@@ -16,35 +16,17 @@ im1 and im5. Papers do not describe either; this is the consistent reading.
 A clip too short for a window is measured with the longest one that fits; a single frame is a window of its own.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
+from stinet.data import layouts
+from stinet.data.clip import Clip
+from stinet.errors import ConfigError
 
-from stinet.errors import ConfigError, InputError
-from stinet.video.images import IMAGE_SUFFIXES, natural_order
-
-__all__ = ["VARIANTS", "Clip", "Window", "find_clips", "read_clip", "windows"]
+__all__ = ["VARIANTS", "Window", "find_clips", "windows"]
 
 VARIANTS = ("all", "160", "first")
 """Every frame counts; the tails that fill no window are dropped; only a clip's first window counts."""
-
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob"}
-    | {".webm", ".wmv", ".y4m"}
-)
-
-Frame = UInt8[np.ndarray, "sh sw 3"]
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """Frames under a name; nothing is read before `read` is called, and nothing is kept after."""
-
-    name: str
-    read: Callable[[], Iterable[Frame]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,72 +86,10 @@ def windows(frame_count: int, window: int = 7, step: int = 2, variant: str = "al
 def find_clips(path: Path) -> list[Clip]:
     """Clips at `path`: a video file, a folder of images, or a folder whose subfolders and videos are clips.
 
-    Raises:
-        InputError: nothing there, or nothing that is a clip.
-
-    """
-    if path.is_file():
-        return [_clip(path)]
-    if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder")
-    if _images(path):
-        return [_clip(path)]
-    found = [_clip(entry) for entry in sorted(path.iterdir(), key=natural_order) if _is_clip(entry)]
-    if not found:
-        raise InputError(f"{path}: neither images nor folders of images nor videos in it")
-    return found
-
-
-def read_clip(path: Path) -> Iterator[Frame]:
-    """Frames of a folder of images, in the natural order of their names, or of a video file.
+    A folder in the layout of Vimeo-90K, REDS or Adobe240 gives the clips that papers measure, in their groups.
 
     Raises:
-        InputError: an image that cannot be read, or images of different sizes.
+        InputError: nothing there, nothing that is a clip, or a benchmark that is not complete.
 
     """
-    if path.is_dir():
-        yield from _read_images(_images(path))
-        return
-    from stinet.video.read import read_frames
-
-    for frame in read_frames(path):
-        yield frame.rgb
-
-
-def _clip(path: Path) -> Clip:
-    return Clip(path.resolve().name, lambda: read_clip(path))
-
-
-def _is_clip(path: Path) -> bool:
-    if path.name.startswith("."):
-        return False
-    return bool(_images(path)) if path.is_dir() else path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _images(folder: Path) -> list[Path]:
-    found = (entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.name[0] != ".")
-    return sorted(found, key=natural_order)
-
-
-def _read_images(paths: Sequence[Path]) -> Iterator[Frame]:
-    size: tuple[int, int] | None = None
-    for path in paths:
-        image = _read_image(path)
-        size = size or image.shape[:2]
-        if image.shape[:2] != size:
-            raise InputError(
-                f"{path}: {image.shape[1]}x{image.shape[0]}, but the images before it are {size[1]}x{size[0]}"
-            )
-        yield image
-
-
-def _read_image(path: Path) -> Frame:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.mode[0] in "IF":
-                raise InputError(f"{path}: {image.mode} pixels are not measured; convert it to 8-bit RGB")
-            return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error})") from error
+    return layouts.benchmark(path)

@@ -23,10 +23,22 @@ from jaxtyping import Float16, Int64, UInt8
 from torch import Tensor
 
 from stinet.config import TrainConfig
+from stinet.data.clip import read_image
 from stinet.data.symmetry import Crop, Symmetry, turned
 from stinet.errors import DeviceError, InputError
 
-__all__ = ["VALIDATION_FRAMES", "Area", "ArrayFrames", "Batch", "Frames", "Held", "Mapped", "Runs", "Shelf"]
+__all__ = [
+    "VALIDATION_FRAMES",
+    "Area",
+    "ArrayFrames",
+    "Batch",
+    "Frames",
+    "Held",
+    "Mapped",
+    "PictureFrames",
+    "Runs",
+    "Shelf",
+]
 
 VALIDATION_FRAMES = 7
 """Frames of a run that are measured: the first ones, four of them given."""
@@ -133,6 +145,36 @@ class ArrayFrames:
 
 
 @dataclass(frozen=True)
+class PictureFrames:
+    """Sharp frames in image files, decoded when they are read."""
+
+    names: Path
+    """An .npy file with the name of every frame's image file, as bytes."""
+    root: Path
+    """The folder that the names are below."""
+    size: tuple[int, int]
+    """Height and width of a frame; files may have a few more rows and columns."""
+
+    @cached_property
+    def _names(self) -> np.ndarray:
+        return np.load(self.names, mmap_mode="r")
+
+    @property
+    def count(self) -> int:
+        """How many frames there are."""
+        return len(self._names)
+
+    def read(self, first: int, count: int, area: Area) -> UInt8[Tensor, "count height width 3"]:
+        """An area of frames first .. first + count - 1."""
+        top, left, height, width = area
+        files = [self.root / bytes(name).decode() for name in self._names[first : first + count]]
+        return torch.from_numpy(np.stack([read_image(file)[top : top + height, left : left + width] for file in files]))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: self.__dict__[name] for name in ("names", "root", "size")}
+
+
+@dataclass(frozen=True)
 class Shelf:
     """Runs of one size."""
 
@@ -143,6 +185,10 @@ class Shelf:
     """Forward and backward flow of every frame of a run but its last two to the next but one; m 2 2 h w."""
     table: Int64[np.ndarray, "runs 3"]
     """First frame, number of frames, first flow of every run."""
+
+    def of(self, table: Int64[np.ndarray, "runs 3"]) -> "Shelf":
+        """Some of the runs, on the same arrays."""
+        return Shelf(self.high, self.low, self.flows, table)
 
     @cached_property
     def low_frames(self) -> UInt8[Tensor, "n h w 3"]:

@@ -1,0 +1,73 @@
+"""Any folder of videos, of folders of frames, or of both; one video; one folder of frames.
+
+Sizes may differ from clip to clip, not within one. Hard cuts are looked for (`video.scenes`), so that no run crosses
+one. Every twentieth clip is held out to be measured, at least one and at most as many as a validation measures; of a
+single clip the end of its last scene.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stinet.data.clip import VIDEO_SUFFIXES, Clip, image_clip, images_in, video_clip
+from stinet.data.collection import MEASURED, SHORTEST, Collection, gap_in, refuse, spread
+from stinet.errors import InputError
+from stinet.video.images import natural_order
+
+__all__ = ["benchmark", "collect"]
+
+HELD_OUT_EVERY = 20
+
+
+def collect(place: Path) -> Collection:
+    """Clips to train on and to measure.
+
+    Raises:
+        InputError: nothing there, or a clip that lacks a frame or is too short.
+
+    """
+    clips = benchmark(place)
+    refuse([problem for clip in clips for problem in _incomplete(clip)])
+    if len(clips) == 1:
+        return Collection(layout="folder", training=clips, validation=(), runs="scenes", has_one_size=False)
+    held = spread(clips[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or clips[-1:], MEASURED)
+    kept = [clip for clip in clips if clip not in held]
+    return Collection(layout="folder", training=kept, validation=held, runs="scenes", has_one_size=False)
+
+
+def benchmark(place: Path) -> list[Clip]:
+    """Clips at `place`: a video file, a folder of images, or a folder whose subfolders and videos are clips.
+
+    Raises:
+        InputError: nothing there, or nothing that is a clip.
+
+    """
+    if place.is_file():
+        return [_clip(place)]
+    if not place.is_dir():
+        raise InputError(f"{place}: no such file or folder")
+    if images_in(place):
+        return [_clip(place)]
+    found = [_clip(entry) for entry in sorted(place.iterdir(), key=natural_order) if _is_clip(entry)]
+    if not found:
+        raise InputError(f"{place}: neither images nor folders of images nor videos in it")
+    return found
+
+
+def _clip(place: Path) -> Clip:
+    name = place.resolve().name
+    return image_clip(name, images_in(place)) if place.is_dir() else video_clip(name, place)
+
+
+def _is_clip(place: Path) -> bool:
+    if place.name.startswith("."):
+        return False
+    return bool(images_in(place)) if place.is_dir() else place.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _incomplete(clip: Clip) -> Iterator[str]:
+    if not clip.files:
+        return
+    if missing := gap_in(clip.files):
+        yield f"{clip.files[0].parent}: frame {missing} is missing"
+    elif len(clip.files) < SHORTEST:
+        yield f"{clip.files[0].parent}: {len(clip.files)} frames are too few for a clip"

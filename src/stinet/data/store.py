@@ -1,0 +1,346 @@
+"""The cache: what is made of a data set once, as plain arrays that are opened memory-mapped.
+
+For every frame size (and for frames that are image files apart, as HxW-images) one set of .npy files, all clips one
+after the other:
+
+    HxW-low      frames h w 3, uint8        LR of every frame (clip.py, Eq. 1)
+    HxW-flows    pairs 2 2 h w, float16     Farneback's flow on whole LR frames (a crop is too small to see where
+                                            something moved) between every frame of a run and the next but one:
+                                            forward and backward, then dx and dy, in LR pixels
+    HxW-high     frames sh sw 3, uint8      sharp frames, where they are not image files already
+    HxW-files    frames, bytes              else: their image files, below the data set's folder
+    HxW-runs     runs 5, int64              clip, first frame in it, first frame here, frames, first flow here
+
+A cache is complete when `done.json` is there, and is never written again. Until then `journal.jsonl` says after which
+clip how much of every file is whole: a build that was stopped goes on behind it. One process builds at a time; others
+that want the same cache wait for it.
+"""
+
+import json
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from io import BufferedRandom
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float16, Int64
+
+from stinet.data.clip import Clip, Frame, low_frame, sharp_frame
+from stinet.data.collection import Collection
+from stinet.data.runs import ArrayFrames, Mapped, PictureFrames, Shelf
+from stinet.errors import InputError, OutputError
+from stinet.ops.farneback import Expansion, expand, flow_between
+
+__all__ = ["build", "is_complete", "shelves"]
+
+HEADER_BYTES = 128
+JOURNAL_EVERY_S = 5.0
+SMALLEST_LOW_PX = 8
+"""Frames smaller than this at low resolution hold nothing to learn."""
+
+Row = tuple[int, int, int, int, int]
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the cache in `folder` can be opened."""
+    return (folder / "done.json").is_file()
+
+
+def build(collection: Collection, root: Path, folder: Path, scale: int, progress: Callable[[str], None]) -> None:
+    """Fill the cache in `folder`, going on where an earlier build stopped. `root` is the data set's folder.
+
+    Raises:
+        InputError: a clip cannot be read, or its frames change their size.
+        OutputError: the disk is full or cannot be written.
+
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_one(folder):
+            if not is_complete(folder):
+                _build(collection, root, folder, scale, progress)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: the cache cannot be written ({error.strerror or error}); make room, or name another place with"
+            " cache=FOLDER: it goes on where it stopped"
+        ) from error
+
+
+def shelves(folder: Path, root: Path) -> list[tuple[Shelf, Int64[np.ndarray, "runs 2"]]]:
+    """Open a complete cache: shelves of all runs, and of each run its clip's number and its first frame in the clip."""
+    opened = []
+    for kind in json.loads((folder / "done.json").read_text(encoding="utf-8"))["kinds"]:
+        name, rows = kind["name"], np.load(folder / f"{kind['name']}-runs.npy")
+        low, flows = Mapped(folder / f"{name}-low.npy"), Mapped(folder / f"{name}-flows.npy")
+        if kind["is_on_disk"]:
+            high = PictureFrames(folder / f"{name}-files.npy", root, tuple(kind["size"]))
+        else:
+            high = ArrayFrames(Mapped(folder / f"{name}-high.npy"))
+        opened.append((Shelf(high, low, flows, rows[:, 2:]), rows[:, :2]))
+    return opened
+
+
+@dataclass
+class _Writer:
+    """The growing files of one kind of frames."""
+
+    folder: Path
+    size: tuple[int, int]
+    """Height and width of a sharp frame."""
+    is_on_disk: bool
+    """Sharp frames are image files already."""
+    scale: int
+    frames: int = 0
+    pairs: int = 0
+    rows: list[Row] = field(default_factory=list)
+    files: dict[str, BufferedRandom] = field(default_factory=dict)
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def name(self) -> str:
+        return f"{self.size[0]}x{self.size[1]}{'-images' if self.is_on_disk else ''}"
+
+    def shape(self, part: str) -> tuple[int, ...]:
+        """Shape of one element of a part."""
+        low = (self.size[0] // self.scale, self.size[1] // self.scale)
+        return {"high": (*self.size, 3), "low": (*low, 3), "flows": (2, 2, *low)}[part]
+
+    def append(self, part: str, array: np.ndarray) -> None:
+        if part not in self.files:
+            path = self.folder / f"{self.name}-{part}.npy"
+            path.touch()
+            self.files[part] = self.stack.enter_context(path.open("r+b"))
+            self.files[part].write(b"\0" * HEADER_BYTES)
+            self.files[part].seek(0, 2)
+        self.files[part].write(np.ascontiguousarray(array).tobytes())
+
+    def end(self, row: list[int], least: int) -> None:
+        """A run is over; it counts if it has at least so many frames."""
+        if row[3] >= least:
+            number, index, frame, frames, pair = row
+            self.rows.append((number, index, frame, frames, pair))
+
+    def to_json(self, noted: int) -> dict[str, Any]:
+        """What the journal needs, with the runs after the first `noted`."""
+        own = {"size": self.size, "is_on_disk": self.is_on_disk, "frames": self.frames, "pairs": self.pairs}
+        return {**own, "parts": sorted(self.files), "rows": self.rows[noted:]}
+
+    def reopen(self, saved: dict[str, Any]) -> None:
+        """Go on behind what the journal promises; what came after it is cut off."""
+        self.frames, self.pairs = saved["frames"], saved["pairs"]
+        for part in saved["parts"]:
+            file = self.files[part] = self.stack.enter_context((self.folder / f"{self.name}-{part}.npy").open("r+b"))
+            file.truncate(HEADER_BYTES + self._count(part) * self._element_bytes(part))
+            file.seek(0, 2)
+
+    def finish(self) -> None:
+        """Give the files their numpy headers: how long they are is known last."""
+        for part in {"low", "flows", *self.files}:
+            if part not in self.files:
+                self.append(part, np.zeros(0, np.uint8))  # no run was long enough for a flow
+            kind = "<f2" if part == "flows" else "|u1"
+            self.files[part].seek(0)
+            self.files[part].write(_header(kind, (self._count(part), *self.shape(part))))
+        self.stack.close()
+        rows = np.array(self.rows, np.int64).reshape(-1, 5)
+        np.save(self.folder / f"{self.name}-runs.npy", rows)
+
+    def _count(self, part: str) -> int:
+        return self.pairs if part == "flows" else self.frames
+
+    def _element_bytes(self, part: str) -> int:
+        return int(np.prod(self.shape(part))) * (2 if part == "flows" else 1)
+
+
+class _Builder:
+    """All files of a cache while it is built."""
+
+    def __init__(self, folder: Path, scale: int) -> None:
+        self.folder, self.scale = folder, scale
+        self.writers: dict[str, _Writer] = {}
+        self.done = 0
+        """Clips that are whole."""
+        self.noted: dict[str, int] = {}
+        """Rows of runs that the journal has already."""
+
+    def add(self, number: int, clip: Clip, runs: str | int) -> None:
+        """Append the frames, LR frames, flows and runs of a clip."""
+        writer: _Writer | None = None
+        row = [number, 0, 0, 0, 0]
+        before: list[Expansion] = []
+        least = runs if isinstance(runs, int) else 1
+        for index, (frame, is_first) in enumerate(_cut(clip, runs)):
+            sharp, low = sharp_frame(frame, self.scale, clip.reduced), low_frame(frame, self.scale, clip.reduced)
+            writer = self._writer(clip, (sharp.shape[1], sharp.shape[2]), writer)
+            if is_first:
+                writer.end(row, least)
+                row, before = [number, index, writer.frames, 0, writer.pairs], []
+            if not writer.is_on_disk:
+                writer.append("high", sharp.permute(1, 2, 0).numpy())
+            writer.append("low", low.permute(1, 2, 0).numpy())
+            before.append(expand(low[None].float() / 255))
+            if len(before) == 3:
+                writer.append("flows", _flows(before.pop(0), before[-1]))
+                writer.pairs += 1
+            writer.frames += 1
+            row[3] += 1
+        if writer is None:
+            raise InputError(f"{clip.name}: no frames in it")
+        writer.end(row, least)
+
+    def _writer(self, clip: Clip, size: tuple[int, int], writer: _Writer | None) -> _Writer:
+        if writer is not None and writer.size != size:
+            raise InputError(f"{clip.name}: its frames change from {_text(writer.size)} to {_text(size)}")
+        if min(size) < SMALLEST_LOW_PX * self.scale:
+            raise InputError(f"{clip.name}: {_text(size)} frames are too small to train on")
+        made = writer or _Writer(self.folder, size, bool(clip.files) and clip.reduced == 1, self.scale)
+        return self.writers.setdefault(made.name, made)
+
+    def note(self) -> None:
+        """Write down that all clips so far are whole."""
+        for writer in self.writers.values():
+            for file in writer.files.values():
+                file.flush()
+        state = [writer.to_json(self.noted.get(name, 0)) for name, writer in self.writers.items()]
+        with (self.folder / "journal.jsonl").open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps({"done": self.done, "state": state}) + "\n")
+        self.noted = {name: len(writer.rows) for name, writer in self.writers.items()}
+
+    def resume(self) -> None:
+        """Take over what an earlier build did, as far as its journal goes."""
+        last: list[dict[str, Any]] = []
+        for line in _whole_lines(self.folder / "journal.jsonl"):
+            self.done, last = line["done"], line["state"]
+            for saved in last:
+                fresh = _Writer(self.folder, tuple(saved["size"]), saved["is_on_disk"], self.scale)
+                self.writers.setdefault(fresh.name, fresh).rows += [tuple(row) for row in saved["rows"]]
+        for writer, saved in zip(self.writers.values(), last, strict=True):
+            writer.reopen(saved)
+        self.noted = {name: len(writer.rows) for name, writer in self.writers.items()}
+
+
+def _build(collection: Collection, root: Path, folder: Path, scale: int, progress: Callable[[str], None]) -> None:
+    builder = _Builder(folder, scale)
+    builder.resume()
+    clips = collection.clips
+    _check_room(clips[builder.done :], folder, scale)
+    if builder.done:
+        progress(f"going on with the cache at clip {builder.done + 1:,} of {len(clips):,}")
+    else:
+        _start_over(folder)
+    noted = told = monotonic()
+    for number in range(builder.done, len(clips)):
+        if number == 0 or monotonic() - told > JOURNAL_EVERY_S:
+            told = monotonic()
+            progress(f"preparing {clips[number].name} ({number + 1:,} of {len(clips):,})")
+        builder.add(number, clips[number], collection.runs)
+        builder.done = number + 1
+        if monotonic() - noted > JOURNAL_EVERY_S:
+            builder.note()
+            noted = monotonic()
+    for writer in builder.writers.values():
+        writer.finish()
+        _list_files(writer, clips, root)
+    kinds = [{"name": w.name, "size": w.size, "is_on_disk": w.is_on_disk} for w in builder.writers.values()]
+    done = {"layout": collection.layout, "scale": scale, "kinds": kinds}
+    _write_whole(folder / "done.json", json.dumps(done))
+    (folder / "journal.jsonl").unlink(missing_ok=True)
+
+
+def _check_room(clips: list[Clip], folder: Path, scale: int) -> None:
+    """Refuse before hours of work what will not fit, as far as headers tell: videos are not counted."""
+    needed = 0
+    for clip in clips:
+        if clip.files:
+            height, width = (side // clip.reduced for side in clip.size)
+            per_low_px = 3 + 8 + (3 * scale**2 if clip.reduced > 1 else 0)
+            needed += len(clip.files) * height * width // scale**2 * per_low_px
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"{folder}: the cache needs {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; make room, or"
+            " name another place with cache=FOLDER"
+        )
+
+
+def _start_over(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.suffix in {".npy", ".raw", ".jsonl"}:
+            path.unlink()
+
+
+def _list_files(writer: _Writer, clips: list[Clip], root: Path) -> None:
+    """Name the image file of every frame that was not stored."""
+    if not writer.is_on_disk:
+        return
+    names: list[bytes] = []
+    for number, index, _, frames, _ in writer.rows:
+        names += [str(file.relative_to(root)).encode() for file in clips[number].files[index : index + frames]]
+    np.save(writer.folder / f"{writer.name}-files.npy", np.array(names))
+
+
+def _cut(clip: Clip, runs: str | int) -> Iterator[tuple[Frame, bool]]:
+    """Frames of a clip, and whether each begins a run."""
+    if runs == "scenes":
+        from stinet.video.frame import Frame as Shown
+        from stinet.video.scenes import mark_cuts
+
+        shown = (Shown(rgb=frame, time=Fraction(number)) for number, frame in enumerate(clip.read()))
+        for number, frame in enumerate(mark_cuts(shown)):
+            yield frame.rgb, number == 0 or frame.begins_scene
+        return
+    for number, frame in enumerate(clip.read()):
+        yield frame, number % runs == 0 if isinstance(runs, int) else number == 0
+
+
+@torch.no_grad()
+def _flows(first: Expansion, second: Expansion) -> Float16[np.ndarray, "2 2 h w"]:
+    flows = torch.cat([flow_between(first, second), flow_between(second, first)])
+    return flows.to(torch.float16).numpy()
+
+
+def _header(kind: str, shape: tuple[int, ...]) -> bytes:
+    """A .npy header of fixed length, so that it can be written last."""
+    text = repr({"descr": kind, "fortran_order": False, "shape": shape}).encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", HEADER_BYTES - 10) + text.ljust(HEADER_BYTES - 11) + b"\n"
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Lines of a journal; the last one may have been cut off."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Wait until no other process builds this cache."""
+    try:
+        import fcntl
+    except ImportError:  # no POSIX: two runs must not be started at once there
+        yield
+        return
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
