@@ -89,10 +89,14 @@ def test_values_that_are_not_finite_are_left_out(drawn: Callable[[Rows], list[Li
 
 
 @pytest.mark.parametrize("reason", [True, 1.0, "loss is not finite"])
-def test_skipped_steps_are_marked(drawn: Callable[[Rows], list[Lines]], reason: object) -> None:
-    rows: Rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": math.nan, "skipped": reason}]
+def test_skipped_steps_are_marked_and_their_losses_left_out(
+    drawn: Callable[[Rows], list[Lines]], reason: object
+) -> None:
+    rows: Rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 99.0, "skipped": reason}]
     rows += [{"step": 3, "loss": 0.5, "skipped": False}, {"step": 4, "loss": 0.4, "skipped": ""}]
-    assert drawn(rows)[0]["skipped"][0] == [2]
+    loss = drawn(rows)[0]
+    assert loss["skipped"][0] == [2]
+    assert loss["as logged"][0] == [1, 3, 4], "a spike that changed nothing would hide the rest"
 
 
 def test_borders_of_stages_stand_in_every_panel(drawn: Callable[[Rows], list[Lines]]) -> None:

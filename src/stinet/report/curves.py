@@ -4,7 +4,7 @@ A log is JSONL. Rows have "step" and, of these, what they tell; keys that are no
 
     loss, and terms of it by name     every logged step
     rate                              learning rate
-    skipped                           the step was left out: true, 1 or a reason
+    skipped                           the step was left out, and its loss with it: true, 1 or a reason
     stage                             number from 0 of the stage that the step belongs to
     validation                        mapping of psnr_db, given_db and interpolated_db
 
@@ -67,7 +67,7 @@ def curve(log: Path | Iterable[Row], path: Path, title: str = "") -> None:
             axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     for border, number in _borders(rows):
         panels[0].annotate(
-            f" stage {number}", (border, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8, color="0.3"
+            f" stage {number + 1}", (border, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8, color="0.3"
         )
     panels[-1].set_xlabel("step")
     panels[-1].xaxis.set_major_formatter("{x:,.0f}")
@@ -76,7 +76,7 @@ def curve(log: Path | Iterable[Row], path: Path, title: str = "") -> None:
 
 
 def _draw_loss(axes: "Axes", rows: Sequence[Row]) -> None:
-    steps, losses = _series(rows, "loss")
+    steps, losses = _series([row for row in rows if not row.get("skipped")], "loss")
     if losses:
         axes.plot(steps, losses, color="0.78", linewidth=0.8, label="as logged")
         axes.plot(steps, _smooth(losses), color="C0", linewidth=1.6, label="running median")
@@ -84,9 +84,9 @@ def _draw_loss(axes: "Axes", rows: Sequence[Row]) -> None:
         axes.set_yscale("log")
     skipped = sorted({row["step"] for row in rows if row.get("skipped")})
     if skipped:
-        places = ([0.03] * len(skipped), axes.get_xaxis_transform())
         label = f"skipped: {len(skipped):,}"
-        axes.plot(skipped, places[0], "kx", transform=places[1], markersize=5, clip_on=False, label=label)
+        at_foot = axes.get_xaxis_transform()
+        axes.plot(skipped, [0.03] * len(skipped), "kx", transform=at_foot, markersize=5, clip_on=False, label=label)
     axes.set_ylabel("loss")
 
 
@@ -133,7 +133,7 @@ def _current(rows: Iterable[Row]) -> list[Row]:
 
 
 def _borders(rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """First logged step and number of every stage but the first one."""
+    """First logged step and number (from 0) of every stage but the first one."""
     staged = [(row["step"], row["stage"]) for row in rows if row.get("stage") is not None]
     return [now for before, now in pairwise(staged) if now[1] != before[1]]
 
