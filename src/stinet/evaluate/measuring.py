@@ -1,8 +1,8 @@
 """Show clips to clip functions as a protocol says, and measure what comes out.
 
-Low resolution is the clip cropped to a multiple of the scale, shrunk by `ops.resample` in float64 and rounded
-to 8 bit once. What a model yields is clamped and rounded to 8 bit before it is measured. Seconds are the model's
-alone: prepare, context and run, every window from nothing.
+Truth and low resolution are made as for training (`data.clip`: in one step each, in float64, rounded to 8 bit once).
+What a model yields is clamped and rounded to 8 bit before it is measured. Seconds are the model's alone: prepare,
+context and run, every window from nothing.
 
 One clip is in memory at a time. All models see a window before the next one is cut, so what only the truth is needed
 for (its luma, its flow) is done once, and a machine that slows down slows all of them. Figures of pairs (motion
@@ -21,16 +21,16 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from stinet.config import ClipFunction
-from stinet.data.benchmarks import Clip, Window
+from stinet.data.benchmarks import Window
+from stinet.data.clip import Clip, low_frame, sharp_frame
 from stinet.errors import InputError, ModelError, UsageError
-from stinet.evaluate.protocol import Protocol, group_of
+from stinet.evaluate.protocol import Protocol
 from stinet.evaluate.scores import FrameScore, ModelReport, Report
 from stinet.evaluate.speed import forward, parameter_count
 from stinet.metrics.fidelity import levels, luma, psnr, rgb_psnr, rgb_ssim, ssim
 from stinet.metrics.lpips import SMALLEST_SIDE_PX, Lpips
 from stinet.metrics.motion import flicker, flow_expansion, motion, motion_error
 from stinet.ops.farneback import Expansion
-from stinet.ops.resample import crop_to_multiple, downsample, quantize
 
 __all__ = ["MEASURES", "Measures", "Shown", "benchmark"]
 
@@ -135,13 +135,17 @@ class _Run:
 
     def measure(self, clip: Clip) -> None:
         """Read a clip, show it to every model window by window, and let go of it."""
-        frames = list(clip.read())
-        if not frames:
+        truths = {scale: _Truth(clip, scale) for scale in {one.scale for one in self.functions.values()}}
+        frame_count = 0
+        for stored in clip.read():
+            frame_count += 1
+            for truth in truths.values():
+                truth.add(stored)
+        if not frame_count:
             raise InputError(f"{clip.name}: no frames in it")
-        cut = self.protocol.cut(clip, len(frames))
-        truths = {scale: _Truth(clip.name, frames, scale) for scale in {one.scale for one in self.functions.values()}}
+        cut = self.protocol.cut(clip, frame_count)
         for model in self.reports.values():
-            model.open(clip.name, group_of(clip))
+            model.open(clip.name, clip.group)
         films = {name: _Film(truths[model.scale], model, self.measures) for name, model in self.reports.items()}
         for done, window in enumerate(cut, 1):
             for name, film in films.items():
@@ -173,28 +177,44 @@ class _View:
 
 
 class _Truth:
-    """One clip at one scale: the truth, low resolution and true flows, made when they are first asked for."""
+    """One clip at one scale: the truth, low resolution and true flows, made when they are first asked for.
 
-    def __init__(self, name: str, frames: Sequence[UInt8[np.ndarray, "sh sw 3"]], scale: int) -> None:
-        height, width = (side - side % scale for side in frames[0].shape[:2])
-        if min(height, width) < max(11, scale):
-            raise InputError(f"{name}: {width}x{height} frames are too small to measure; 11x11 is the least")
-        self.name, self.scale, self.frames = name, scale, frames
+    Where the truth is smaller than what is stored, both are made as the clip is read, and the stored frame is let go.
+    """
+
+    def __init__(self, clip: Clip, scale: int) -> None:
+        self.name, self.scale, self.reduced = clip.name, scale, clip.reduced
+        self._stored: list[UInt8[np.ndarray, "sh sw 3"]] = []
+        self._made: list[tuple[Tensor, ...]] = []
         self._low: dict[int, Tensor] = {}
         self._views: dict[int, _View] = {}
         self._flows: dict[int, Tensor] = {}
 
+    def add(self, stored: UInt8[np.ndarray, "_ _ 3"]) -> None:
+        """Take the next frame of the clip."""
+        multiple = self.scale * self.reduced
+        height, width = (side // multiple * self.scale for side in stored.shape[:2])
+        if min(height, width) < max(11, self.scale):
+            raise InputError(f"{self.name}: {width}x{height} frames are too small to measure; 11x11 is the least")
+        if self.reduced == 1:
+            self._stored.append(stored)
+        else:
+            self._made.append(
+                (sharp_frame(stored, self.scale, self.reduced), low_frame(stored, self.scale, self.reduced))
+            )
+
     def view(self, index: int) -> _View:
         """Frame `index` in [0, 1], cropped to a multiple of the scale."""
         if index not in self._views:
-            frame = torch.from_numpy(np.ascontiguousarray(self.frames[index])).permute(2, 0, 1)
-            self._views[index] = _View(crop_to_multiple(frame, self.scale).double() / 255)
+            sharp = self._made[index][0] if self._made else sharp_frame(self._stored[index], self.scale)
+            self._views[index] = _View(sharp.double() / 255)
         return self._views[index]
 
     def low(self, index: int) -> Float[Tensor, "3 h w"]:
         """Frame `index` at low resolution."""
         if index not in self._low:
-            self._low[index] = quantize(downsample(self.view(index).rgb[None], self.scale))[0].float()
+            low = self._made[index][1] if self._made else low_frame(self._stored[index], self.scale)
+            self._low[index] = (low.double() / 255).float()
         return self._low[index]
 
     def flow(self, index: int) -> Float[Tensor, "2 sh sw"]:

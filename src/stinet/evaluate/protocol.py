@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stinet.config import EvaluateConfig
-from stinet.data.benchmarks import Clip, Window, windows
+from stinet.data.benchmarks import Window, windows
+from stinet.data.clip import Clip
 from stinet.errors import InputError
 from stinet.metrics import PSNR_CAP_DB
 
-__all__ = ["SEPTUPLET_GROUPS", "Protocol", "group_of"]
+__all__ = ["SEPTUPLET_GROUPS", "Protocol"]
 
 SEPTUPLET_GROUPS = ("fast", "medium", "slow")
 """Groups whose clips are Vimeo-90K's septuplets."""
@@ -67,7 +68,7 @@ class Protocol:
             raise InputError(
                 f"{clip.name}: {frame_count} frames are too few for {self.between} in between, it takes {self.window}"
             )
-        is_septuplet = group_of(clip) in SEPTUPLET_GROUPS
+        is_septuplet = clip.group in SEPTUPLET_GROUPS
         return windows(frame_count, self.window, self.step, "first" if is_septuplet else self.variant)
 
     def to_json(self, scale: int) -> dict[str, Any]:
@@ -83,8 +84,3 @@ class Protocol:
             "identical_frames_psnr_db": PSNR_CAP_DB,
             **({"septuplets": f"frames 1 to {self.window} of a septuplet"} if self.between > 1 else {}),
         }
-
-
-def group_of(clip: Clip) -> str:
-    """The part of a benchmark that a clip belongs to, or ""."""
-    return getattr(clip, "group", "")

@@ -9,7 +9,8 @@ import torch
 from stinet import runtime
 from stinet.catalogue import clip_function
 from stinet.config import EvaluateConfig
-from stinet.data.benchmarks import Clip, find_clips
+from stinet.data.benchmarks import find_clips
+from stinet.data.clip import Clip
 from stinet.errors import InputError
 from stinet.evaluate.files import write_csv, write_json
 from stinet.evaluate.measuring import Measures, benchmark

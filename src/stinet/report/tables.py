@@ -112,7 +112,10 @@ def _clips_view(model: Mapping[str, Any]) -> TableView:
     def row(name: str, scores: Mapping[str, Any]) -> list[Cell]:
         return [name, float(scores["frames"]), *(figure.of(scores) for figure in figures)]
 
-    groups = [row(_SETS.get(group) or str(group), scores) for group, scores in model.get("groups", {}).items()]
+    parts = {
+        name: scores for name, scores in model.get("groups", {}).items() if scores["frames"] < model["mean"]["frames"]
+    }
+    groups = [row(_SETS.get(name) or name, scores) for name, scores in parts.items()]
     return TableView(
         caption=f"{about['name']}: x{about['scale']} in space, x{model['protocol']['step']} in time",
         head=[Column("clip"), Column("frames", digits=0), *(figure.column for figure in figures)],

@@ -1,20 +1,22 @@
-"""The protocol: what a model is shown, what is counted, and how means are taken."""
+"""What a model is shown, what is counted, what is measured, and how means are taken."""
 
+import gc
 import json
-import math
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio
-from torch import Tensor
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from stinet.config import Tile
-from stinet.data.benchmarks import Clip, find_clips
-from stinet.errors import InputError, ModelError
-from stinet.evaluate import ModelReport, Protocol, benchmark
+from evaluate.stand_ins import Broken, Oracle, Repeat, flat_clip, grey_step_db, moving_clip, textured_clip
+from stinet.data.benchmarks import find_clips
+from stinet.data.clip import Clip
+from stinet.errors import InputError, ModelError, UsageError
+from stinet.evaluate import Measures, ModelReport, Protocol, Shown, benchmark
 from stinet.metrics import luma
 from stinet.ops.resample import downsample_uint8, quantize, resize
 from stinet.peers.classic import PEERS
@@ -22,47 +24,9 @@ from stinet.peers.classic import PEERS
 KEYS = {"psnr_db", "ssim", "given", "interpolated", "frames", "given_frames", "identical_frames"}
 
 
-class Repeat:
-    """Enlarges by repeating pixels, fills the time between by repeating frames, and adds `error` levels."""
-
-    reach = 0
-
-    def __init__(self, scale: int = 4, error: float = 0.0) -> None:
-        self.scale, self.error = scale, error
-        self.shown: list[list[Tensor]] = []
-
-    def prepare(self, frame: Tensor) -> Tensor:
-        return frame
-
-    def context(self, states: Sequence[Tensor], times: Sequence[Sequence[float]]) -> None:
-        self.shown.append(list(states))
-
-    def run(
-        self, states: Sequence[Tensor], times: Sequence[Sequence[float]], nodes: None, tile: Tile | None = None
-    ) -> Tensor:
-        counts = [1 + len(row) for row in times] + [1]
-        frames = torch.stack([frame for frame, count in zip(states, counts, strict=True) for _ in range(count)])
-        large = frames.repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2)
-        return large + self.error / 255
-
-
-def flat_clip(levels: Sequence[int], name: str = "flat", size: tuple[int, int] = (24, 28)) -> Clip:
-    """Frames of one grey each: low resolution and enlargement keep them exactly."""
-    return Clip(name, lambda: [np.full((*size, 3), level, dtype=np.uint8) for level in levels])
-
-
-def textured_clip(count: int, size: tuple[int, int] = (26, 31), name: str = "texture") -> Clip:
-    frames = np.random.default_rng(count).integers(0, 256, (count, *size, 3), dtype=np.uint8)
-    return Clip(name, lambda: list(frames))
-
-
-def measure(clips: Sequence[Clip], function: Repeat, protocol: Protocol | None = None) -> ModelReport:
-    return benchmark(clips, {"repeat": function}, protocol or Protocol()).models["repeat"]
-
-
-def grey_step_db(levels: float) -> float:
-    """PSNR of two greys so many levels apart; a grey level is 219/255 of a step in Y."""
-    return 20 * math.log10(255 / (levels * 219 / 255))
+def measure(clips: Sequence[Clip], function: Repeat, protocol: Protocol | None = None, *names: str) -> ModelReport:
+    report = benchmark(clips, {"repeat": function}, protocol or Protocol(), measures=Measures(names))
+    return report.models["repeat"]
 
 
 def test_given_frames_are_scored_apart_from_interpolated_ones() -> None:
@@ -162,16 +126,113 @@ def test_nothing_is_kept_for_training_in_inference_mode() -> None:
     assert image.grad is not None
 
 
-class Broken(Repeat):
-    def __init__(self, break_it: str) -> None:
-        super().__init__()
-        self.break_it = break_it
+def test_the_truth_has_no_motion_error_and_no_flicker() -> None:
+    clip = moving_clip(7, 2)
+    report = measure([clip], Oracle(clip), None, "motion", "flicker").to_json()["clips"]["moving"]
+    assert report["identical_frames"] == 7
+    for part in (report, report["interpolated"]):
+        assert (part["motion_px"], part["flicker"]) == (0, 0)
 
-    def run(
-        self, states: Sequence[Tensor], times: Sequence[Sequence[float]], nodes: None, tile: Tile | None = None
-    ) -> Tensor:
-        output = super().run(states, times, nodes)
-        return output[1:] if self.break_it == "number" else output * math.nan
+
+def test_frames_that_stand_still_while_the_truth_moves_err_by_its_motion() -> None:
+    """Made frames move by 0 and 4 px in turn, the true ones by 2 each."""
+    clip = moving_clip(7, 2)
+    report = measure([clip], Oracle(clip, stutters=True), None, "motion").to_json()["clips"]["moving"]
+    assert report["interpolated"]["motion_px"] == pytest.approx(2, rel=0.1)
+    assert report["motion_px"] == report["interpolated"]["motion_px"]
+    assert report["given"]["motion_px"] is None
+
+
+def test_flicker_is_the_error_of_temporal_differences_in_levels_of_luma() -> None:
+    """Made greys step by 0 and 20 in turn, the true ones by 10 each; an error that all frames share is not seen."""
+    clip = flat_clip([10, 20, 30, 40, 50, 60, 70])
+    report = measure([clip], Repeat(error=5), None, "flicker").to_json()["clips"]["flat"]
+    assert report["interpolated"]["flicker"] == pytest.approx(10 * 219 / 255)
+
+
+def test_pairs_are_neighbours_across_windows_and_the_first_frame_has_none() -> None:
+    frames = measure([flat_clip([50] * 14)], Repeat(), None, "flicker").clips["flat"]
+    assert ["flicker" in frame.figures for frame in frames] == [False, *[True] * 13]
+
+
+def test_a_pair_counts_as_given_only_where_both_frames_are() -> None:
+    """Of 8 frames the last window shows 1 to 7: frame 6 is given in the first, 7 in the last."""
+    frames = measure([flat_clip([50] * 7 + [53])], Repeat(), None, "flicker")
+    scores = frames.to_json()["clips"]["flat"]
+    assert [frame.index for frame in frames.clips["flat"] if frame.is_pair_given] == [7]
+    assert (scores["given_frames"], scores["given"]["flicker"]) == (5, pytest.approx(0))
+
+
+def test_rgb_figures_are_scikit_images() -> None:
+    function, clip = Repeat(), textured_clip(1)
+    (score,) = measure([clip], function, None, "rgb").clips["texture"]
+    truth = next(iter(clip.read()))[:24, :28]
+    made = (function.run(function.shown[0], (), None)[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    assert score.figures["rgb_psnr_db"] == pytest.approx(peak_signal_noise_ratio(truth, made, data_range=255))
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    full = structural_similarity(truth, made, data_range=255, channel_axis=-1, full=True, **gaussian)[1]
+    assert score.figures["rgb_ssim"] == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-6)
+
+
+def test_lpips_without_its_files_is_said_to_be_not_measured() -> None:
+    report = measure([flat_clip([50] * 3)], Repeat(), None, "lpips").to_json()
+    assert report["mean"]["lpips"] is None
+    assert "name the files" in report["not_measured"]["lpips"]
+
+
+def test_an_unknown_measure_is_refused() -> None:
+    with pytest.raises(UsageError, match="vmaf"):
+        Measures(("vmaf",))
+
+
+def test_groups_have_their_own_means_over_clips() -> None:
+    clips = [replace(flat_clip([50] * 7, name), group=group) for name, group in (("a", "fast"), ("b", "slow"))]
+    clips += [replace(flat_clip([50, 60] * 3 + [50], "c"), group="fast"), flat_clip([50] * 3, "d")]
+    report = measure(clips, Repeat(error=1)).to_json()
+    assert list(report["groups"]) == ["fast", "slow"]
+    both = [report["clips"][name]["psnr_db"] for name in ("a", "c")]
+    assert report["groups"]["fast"]["psnr_db"] == pytest.approx(sum(both) / 2)
+    assert report["groups"]["slow"]["psnr_db"] == report["clips"]["b"]["psnr_db"]
+    assert (report["clips"]["c"]["group"], "group" in report["clips"]["d"]) == ("fast", False)
+
+
+def test_the_four_clips_of_vid4_are_its_group_and_three_are_none() -> None:
+    clips = [flat_clip([50] * 3, name) for name in ("calendar", "city", "foliage", "walk")]
+    assert measure(clips, Repeat()).to_json()["groups"]["vid4"]["frames"] == 12
+    assert "groups" not in measure(clips[1:], Repeat()).to_json()
+
+
+def test_two_clips_of_one_name_are_refused() -> None:
+    with pytest.raises(InputError, match="flat"):
+        measure([flat_clip([50]), flat_clip([60])], Repeat())
+
+
+def test_one_clip_is_in_memory_at_a_time() -> None:
+    kept: list[weakref.ref[np.ndarray]] = []
+
+    def read() -> Iterator[np.ndarray]:
+        gc.collect()
+        assert all(reference() is None for reference in kept)
+        for _ in range(9):
+            frame = np.full((24, 28, 3), 50, dtype=np.uint8)
+            kept.append(weakref.ref(frame))
+            yield frame
+
+    measure([Clip(name, read) for name in "abc"], Repeat(), None, "flicker", "motion")
+    assert len(kept) == 27
+
+
+def test_whoever_watches_sees_every_frame_that_counts_with_its_truth() -> None:
+    seen: list[Shown] = []
+    benchmark([textured_clip(9)], {"one": Repeat(), "two": Repeat(error=3)}, watch=seen.append)
+    truth = list(textured_clip(9).read())
+    for name in ("one", "two"):
+        mine = [shown for shown in seen if shown.model == name]
+        assert [shown.score.index for shown in mine] == list(range(9))
+        for shown, frame in zip(mine, truth, strict=True):
+            np.testing.assert_allclose(shown.truth.permute(1, 2, 0) * 255, frame[:24, :28])
+            assert shown.made.shape == shown.truth.shape
+            assert shown.low.shape == (3, 6, 7)
 
 
 @pytest.mark.parametrize(("break_it", "says"), [("number", "is due"), ("value", "not finite")])
