@@ -15,6 +15,8 @@ import torch
 
 from data.trees import adobe240, by_motion, moving, septuplets, write_frames
 from stinet.__main__ import main
+from stinet.config import EvaluateConfig
+from stinet.evaluate.session import evaluate as measure
 from stinet.metrics import luma, psnr
 from stinet.ops.resample import downsample, quantize, upsample
 
@@ -153,6 +155,14 @@ def test_clips_of_one_name_in_two_folders_are_told_apart(evaluate: Evaluate, tmp
         write_frames(tmp_path / folder / "walk", moving(0, 3), [f"{k}.png" for k in range(3)])
     assert evaluate(tmp_path / "a", tmp_path / "b", "--json", tmp_path / "out.json").code == 0
     assert list(figures(tmp_path / "out.json")["clips"]) == ["a/walk", "b/walk"]
+
+
+def test_progress_rises_to_a_hundred_over_clips_and_models(trees: Path) -> None:
+    heard: list[int] = []
+    models = ("blend+bicubic", "flow+bicubic")
+    measure((trees / "adobe240",), models, EvaluateConfig(), progress=lambda done, _: heard.append(done))
+    assert heard == sorted(heard)
+    assert (heard[0], heard[-1]) == (pytest.approx(100 / 8, abs=1), 100)
 
 
 @pytest.mark.parametrize(("words", "code", "says"), [

@@ -1,5 +1,6 @@
 """`stinet evaluate` from clips and names to a report: find, measure, time, and write what was asked for."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,12 +54,14 @@ def evaluate(
     functions = {name: clip_function(name, device=device) for name in models}
     torch.manual_seed(config.seed)
     runtime.use_fastest_threads()
-    shares: dict[tuple[str, str], float] = {}
     whole = len(clips) * len(functions)
+    done, shares = 0.0, dict.fromkeys(functions, 0.0)
 
-    def hear(clip: str, name: str, share: float) -> None:
-        shares[clip, name] = share
-        progress(int(100 * sum(shares.values()) / whole), 100)
+    def hear(_: str, name: str, share: float) -> None:
+        nonlocal done
+        done += share - shares[name]
+        shares[name] = share if share < 1 else 0.0
+        progress(round(100 * done / whole), 100)
 
     album = Album()
     watch = album if outputs.html else None
@@ -87,9 +90,9 @@ def _measures(config: EvaluateConfig) -> Measures:
 def _all_clips(folders: Sequence[Path]) -> list[Clip]:
     """Clips of all folders; where two have one name, the folder's goes before it."""
     found = [(folder, clip) for folder in folders for clip in find_clips(folder)]
-    names = [clip.name for _, clip in found]
+    count = Counter(clip.name for _, clip in found)
     clips = [
-        replace(clip, name=f"{folder.resolve().name}/{clip.name}") if names.count(clip.name) > 1 else clip
+        replace(clip, name=f"{folder.resolve().name}/{clip.name}") if count[clip.name] > 1 else clip
         for folder, clip in found
     ]
     if len({clip.name for clip in clips}) < len(clips):
