@@ -152,23 +152,20 @@ def _load_state(out: Path, tell: Callable[[str], None]) -> tuple[dict[str, Tenso
     """The newest state that is whole; None where there is none at all."""
     problem: CheckpointError | None = None
     for path in (out / NEWEST, out / PREVIOUS):
-        if not path.exists():
-            continue
         try:
             tensors, header = load_tensors(path)
             if header.get("checksum", _ANY) not in (_ANY, _checksum(tensors)):
                 raise CheckpointError(f"{path}: damaged (its checksum is another)")
         except CheckpointError as error:
-            tell(f"{error}; going back to the state before")
-            problem = error
+            problem = problem or error
             continue
         if "config" not in header:
             raise CheckpointError(f"{path}: no state of a training run; move it away, or choose another out")
+        if problem is not None:
+            tell(f"{problem}; going back to the state before")
         return tensors, header
-    if problem is not None:
-        raise CheckpointError(
-            f"{out} holds no state that is whole ({problem}); move it away to begin anew"
-        ) from problem
+    if (out / NEWEST).exists() or (out / PREVIOUS).exists():
+        raise CheckpointError(f"no state is whole ({problem}); move the states away to begin anew") from problem
     return None
 
 
