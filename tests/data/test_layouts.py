@@ -183,7 +183,7 @@ def test_adobe240_is_found_inside_its_folder_of_videos(adobe: Path) -> None:
 
 def test_adobe240_as_folders_of_frames(tmp_path: Path) -> None:
     for part, name in (("train", "IMG_0003"), ("valid", "IMG_0004"), ("test", "IMG_0005")):
-        write_frames(tmp_path / "frame" / part / name, moving(0, 11, (360, 648)), [f"{k}.png" for k in range(11)])
+        write_frames(tmp_path / "frame" / part / name, moving(0, 11, (16, 648)), [f"{k}.png" for k in range(11)])
         (tmp_path / f"adobe240_folder_{part}.txt").write_text(name)
     found = collect(tmp_path)
     assert [file.name for file in found.training[0].files[8:]] == ["8.png", "9.png", "10.png"]
@@ -194,7 +194,7 @@ def test_adobe240_as_folders_of_frames(tmp_path: Path) -> None:
 
 
 def test_adobe240_frames_that_were_halved_already_are_the_truth(tmp_path: Path) -> None:
-    write_frames(tmp_path / "frame" / "test" / "a", moving(0, 2, (360, 640)), ["0.png", "1.png"])
+    write_frames(tmp_path / "frame" / "test" / "a", moving(0, 2, (16, 640)), ["0.png", "1.png"])
     (tmp_path / "adobe240fps_folder_test.txt").write_text("a")
     assert find_clips(tmp_path)[0].reduced == 1
 

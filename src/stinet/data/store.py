@@ -73,7 +73,7 @@ def build(collection: Collection, root: Path, folder: Path, scale: int, progress
         ) from error
 
 
-def shelves(folder: Path, root: Path) -> list[tuple[Shelf, Int64[np.ndarray, "runs 2"]]]:
+def shelves(folder: Path, root: Path) -> list[tuple[Shelf, Int64[np.ndarray, "_ 2"]]]:
     """Open a complete cache: shelves of all runs, and of each run its clip's number and its first frame in the clip."""
     opened = []
     for kind in json.loads((folder / "done.json").read_text(encoding="utf-8"))["kinds"]:

@@ -102,7 +102,7 @@ def _opened_before(folder: Path) -> TrainingData | None:
     return TrainingData(*parts)
 
 
-def _divided(shelves: list[tuple[Shelf, Int64[np.ndarray, "runs 2"]]], collection: Collection) -> TrainingData:
+def _divided(shelves: list[tuple[Shelf, Int64[np.ndarray, "_ 2"]]], collection: Collection) -> TrainingData:
     """Runs to train on and to measure.
 
     Raises:

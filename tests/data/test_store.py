@@ -1,0 +1,289 @@
+"""The cache holds what the definition says, survives being stopped, and is never written again once complete."""
+
+import dataclasses
+import errno
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trees
+from trees import moving, write_frames, write_video
+
+from stinet.config import TrainConfig
+from stinet.data import store
+from stinet.data.clip import Clip, low_frame, sharp_frame
+from stinet.data.collection import Collection
+from stinet.data.runs import Area, ArrayFrames, PictureFrames, Runs, Shelf
+from stinet.data.training import TrainingData, open_training_data
+from stinet.errors import InputError, OutputError
+from stinet.ops.farneback import farneback
+
+CONFIG = TrainConfig(crop_px=8, batch=2)
+
+
+def opened(data: Path, cache: Path, **settings) -> TrainingData:
+    return open_training_data(dataclasses.replace(CONFIG, data=str(data), cache=str(cache), **settings))
+
+
+def only(runs: Runs) -> Shelf:
+    (shelf,) = runs.shelves
+    return shelf
+
+
+def sharp_of(shelf: Shelf, run: int) -> np.ndarray:
+    """All sharp frames of a run, t h w 3."""
+    start, count = shelf.table[run][:2]
+    return torch.stack(
+        [shelf.high.read(int(start) + k, 1, Area(0, 0, *shelf.high.size))[0] for k in range(count)]
+    ).numpy()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return trees.corpus(tmp_path / "corpus", runs=3)
+
+
+def test_shards_become_runs_and_only_listed_ones_are_measured(corpus: Path, cache: Path) -> None:
+    data = opened(corpus, cache)
+    assert (len(data.training), len(data.validation)) == (3, 1)
+    np.testing.assert_array_equal(sharp_of(only(data.training), 1), moving(1, 15))
+    np.testing.assert_array_equal(sharp_of(only(data.validation), 0), moving(10, 15))
+
+
+def test_low_frames_are_the_one_definition_of_low(corpus: Path, cache: Path) -> None:
+    shelf = only(opened(corpus, cache).training)
+    expected = torch.stack([low_frame(frame, 4) for frame in moving(2, 15)]).movedim(1, -1)
+    assert torch.equal(shelf.low_frames[30:45], expected)
+
+
+def test_flows_are_farnebacks_between_a_frame_and_the_next_but_one(corpus: Path, cache: Path) -> None:
+    shelf = only(opened(corpus, cache).training)
+    assert shelf.flow_pairs.shape == (6 * 13, 2, 2, 12, 16)
+    start, _, flow = (int(number) for number in shelf.table[1])
+    low = shelf.low_frames[start : start + 15].movedim(-1, 1).float() / 255
+    for first in (0, 5, 12):
+        one, other = low[first][None], low[first + 2][None]
+        expected = torch.cat([farneback(one, other), farneback(other, one)]).half()
+        assert torch.allclose(shelf.flow_pairs[flow + first], expected, atol=2e-3)
+    inside = shelf.flow_pairs[flow : flow + 13, :, :, 3:-3, 4:-4].float().mean((0, 3, 4))
+    wanted = torch.tensor([[-0.5, 0], [0.5, 0]])  # two frames, two sharp pixels, half an LR one
+    assert torch.allclose(inside, wanted, atol=0.12)
+
+
+def test_a_crop_is_the_same_place_in_all_arrays(corpus: Path, cache: Path) -> None:
+    shelf = only(opened(corpus, cache).training)
+    crop = shelf.crop(1, 3, 3, Area(2, 4, 8, 8))
+    np.testing.assert_array_equal(crop.high.movedim(1, -1), moving(1, 15)[3:8, 8:40, 16:48])
+    assert torch.equal(crop.low.movedim(1, -1), shelf.low_frames[18:23, 2:10, 4:12])
+    assert torch.equal(crop.forward, shelf.flow_pairs[[16, 18], 0, :, 2:10, 4:12])
+    assert torch.equal(crop.backward, shelf.flow_pairs[[16, 18], 1, :, 2:10, 4:12])
+
+
+def test_a_complete_cache_is_never_written_again(corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(corpus, cache)
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in cache.rglob("*")}
+    monkeypatch.setattr(store, "build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr("stinet.data.training.check_headers", lambda _: pytest.fail("read headers again"))
+    again = opened(corpus, cache)
+    assert torch.equal(only(first.training).low_frames, only(again.training).low_frames)
+    again.training.draw(CONFIG, 0, range(4)).low.zero_()
+    only(again.training).low_frames[:] = 0
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in cache.rglob("*")} == before
+    assert only(opened(corpus, cache).training).low_frames.any()
+
+
+def test_another_scale_and_other_files_have_a_cache_of_their_own(corpus: Path, cache: Path) -> None:
+    opened(corpus, cache)
+    opened(corpus, cache, overrides={"scale": 2})
+    write_video(corpus / "shard_001.mp4", moving(5, 30))
+    assert len(opened(corpus, cache).training) == 5
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_a_build_that_was_stopped_goes_on_and_ends_with_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "JOURNAL_EVERY_S", -1.0)
+    root = tmp_path / "films"
+    for number in range(4):
+        write_video(root / f"{number}.mkv", moving(number, 8 + number, (32, 40) if number % 2 else (48, 64)))
+    opened(root, tmp_path / "whole")
+    add, seen = store._Builder.add, []
+
+    def stopping(builder: store._Builder, number: int, clip: Clip, runs: str | int) -> None:
+        seen.append(number)
+        if number == 2 and seen.count(2) == 1:
+            frames = list(clip.read())[:5]
+            add(builder, number, dataclasses.replace(clip, read=lambda: iter(frames)), runs)
+            raise KeyboardInterrupt
+        add(builder, number, clip, runs)
+
+    monkeypatch.setattr(store._Builder, "add", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        opened(root, tmp_path / "parts")
+    (folder,) = (tmp_path / "parts").iterdir()
+    assert not store.is_complete(folder)
+    with (folder / "journal.jsonl").open("a") as journal:
+        journal.write('{"done": 9, "sta')  # a line that was cut off
+    for path in folder.glob("*-low.npy"):
+        path.write_bytes(path.read_bytes() + b"torn")
+    opened(root, tmp_path / "parts")
+    assert seen == [0, 1, 2, 2, 3]
+    (whole,) = (tmp_path / "whole").iterdir()
+    names = sorted(path.name for path in whole.iterdir())
+    assert names == sorted(path.name for path in folder.iterdir())
+    assert all((whole / name).read_bytes() == (folder / name).read_bytes() for name in names)
+
+
+def test_two_runs_that_start_at_once_build_one_cache(corpus: Path, cache: Path) -> None:
+    told: list[str] = []
+    config = dataclasses.replace(CONFIG, data=str(corpus), cache=str(cache))
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: open_training_data(config, told.append), range(2))
+    assert sum(text.startswith("preparing shard_000") for text in told) == 1
+    assert torch.equal(one.training.draw(CONFIG, 0, range(2)).high, other.training.draw(CONFIG, 0, range(2)).high)
+
+
+def test_a_full_disk_is_an_output_error_and_nothing_counts_as_done(
+    corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._Writer, "append", full)
+        with pytest.raises(OutputError, match=r"No space left on device.*cache=FOLDER"):
+            opened(corpus, cache)
+    assert not any(cache.rglob("done.json"))
+    assert len(opened(corpus, cache).training) == 3
+
+
+def test_room_for_image_folders_is_asked_for_before_they_are_read(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = trees.septuplets(tmp_path / "vimeo")
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(store._Builder, "add", lambda *_: pytest.fail("began"))
+    with pytest.raises(OutputError, match="GiB are free"):
+        opened(root, cache)
+
+
+def test_septuplets_stay_in_their_files_and_are_read_when_drawn(tmp_path: Path, cache: Path) -> None:
+    root = trees.septuplets(tmp_path / "vimeo", (50, 66))
+    data = opened(root, cache)
+    shelf = only(data.training)
+    assert isinstance(shelf.high, PictureFrames)
+    assert not list(cache.rglob("*-high.npy"))
+    assert (len(data.training), len(data.validation)) == (4, 6)
+    np.testing.assert_array_equal(sharp_of(shelf, 2), moving(2, 7, (50, 66))[:, :48, :64])
+    batch = data.training.draw(dataclasses.replace(CONFIG, candidates=2), 1, range(3))
+    copy = pickle.loads(pickle.dumps(data.training)).draw(dataclasses.replace(CONFIG, candidates=2), 1, range(3))
+    held = data.training.to("cpu").draw(dataclasses.replace(CONFIG, candidates=2), 1, range(3))
+    for other in (copy, held):
+        assert all(torch.equal(a, b) for a, b in zip(batch, other, strict=True))
+    (root / "sequences/00001/0266/im3.png").write_bytes(b"gone bad")
+    with pytest.raises(InputError, match=r"im3\.png"):
+        sharp_of(shelf, 2)
+
+
+def test_adobe240_caches_halved_frames_and_low_resolution_from_the_stored_ones(tmp_path: Path, cache: Path) -> None:
+    root = trees.adobe240(tmp_path / "adobe", (96, 128))
+    data = opened(root, cache)
+    shelf = only(data.training)
+    assert isinstance(shelf.high, ArrayFrames)
+    assert (shelf.high.size, shelf.low_frames.shape) == ((48, 64), (30, 12, 16, 3))
+    stored = moving(0, 10, (96, 128), step=2)
+    expected = torch.stack([sharp_frame(frame, 4, 2) for frame in stored]).movedim(1, -1)
+    np.testing.assert_array_equal(sharp_of(shelf, 0), expected)
+    assert torch.equal(shelf.low_frames[0], low_frame(stored[0], 4, 2).movedim(0, -1))
+
+
+def test_no_run_crosses_a_cut(tmp_path: Path, cache: Path) -> None:
+    root = tmp_path / "films"
+    write_video(root / "a.mkv", np.concatenate([moving(1, 12), moving(2, 20)]))
+    write_frames(root / "b", np.concatenate([moving(3, 9), moving(4, 8)]), [f"{k}.png" for k in range(17)])
+    write_video(root / "c.mkv", moving(5, 9))
+    data = opened(root, cache)
+    lengths = sorted(int(row[1]) for shelf in data.training.shelves for row in shelf.table)
+    assert lengths == [8, 9, 12, 20]
+    assert [int(shelf.table[0, 1]) for shelf in data.validation.shelves] == [9]
+    stored = next(shelf for shelf in data.training.shelves if isinstance(shelf.high, ArrayFrames))
+    np.testing.assert_array_equal(sharp_of(stored, 1), moving(2, 20))
+    pictures = next(shelf for shelf in data.training.shelves if isinstance(shelf.high, PictureFrames))
+    np.testing.assert_array_equal(sharp_of(pictures, 1), moving(4, 8))
+
+
+def test_sizes_may_differ_from_clip_to_clip(tmp_path: Path, cache: Path) -> None:
+    sizes = [(48, 64), (40, 72), (48, 64), (48, 64)]
+    for number, size in enumerate(sizes):
+        write_video(tmp_path / "films" / f"{number}.mkv", moving(number, 9, size))
+    data = opened(tmp_path / "films", cache)
+    assert sorted((shelf.high.size, len(shelf.table)) for shelf in data.training.shelves) == [
+        ((40, 72), 1),
+        ((48, 64), 2),
+    ]
+    assert data.training.draw(CONFIG, 0, range(20)).high.shape == (20, 7, 3, 32, 32)
+
+
+def test_of_one_video_the_end_is_measured_and_not_trained_on(tmp_path: Path, cache: Path) -> None:
+    film = write_video(tmp_path / "film.mkv", moving(1, 40))
+    data = opened(film, cache)
+    training, validation = only(data.training), only(data.validation)
+    np.testing.assert_array_equal(sharp_of(training, 0), moving(1, 40)[:25])
+    np.testing.assert_array_equal(sharp_of(validation, 0), moving(1, 40)[25:])
+    assert torch.equal(validation.crop(0, 0, 2).forward[0], validation.flow_pairs[25, 0])
+
+
+def test_of_one_short_video_with_a_cut_the_last_scene_is_measured(tmp_path: Path, cache: Path) -> None:
+    film = write_video(tmp_path / "film.mkv", np.concatenate([moving(1, 12), moving(2, 14)]))
+    data = opened(film, cache)
+    assert (only(data.training).table[:, 1].tolist(), only(data.validation).table[:, 1].tolist()) == ([12], [14])
+    with pytest.raises(InputError, match="a single clip needs 30 frames"):
+        opened(write_video(tmp_path / "short.mkv", moving(1, 20)), cache)
+
+
+def test_a_folder_whose_held_out_clip_is_too_short_to_measure_is_refused(tmp_path: Path, cache: Path) -> None:
+    write_video(tmp_path / "films" / "a.mkv", moving(1, 12))
+    write_video(tmp_path / "films" / "b.mkv", moving(2, 5))
+    with pytest.raises(InputError, match=r"no scene of 7 frames to measure in b\.mkv"):
+        opened(tmp_path / "films", cache)
+
+
+def test_a_clip_whose_frames_change_their_size_is_named(tmp_path: Path) -> None:
+    frames = [*moving(0, 2), *moving(0, 2, (48, 60))]
+    collection = Collection(layout="folder", training=[Clip("odd", lambda: iter(frames))], validation=())
+    with pytest.raises(InputError, match="odd: its frames change from 64x48 to 60x48"):
+        store.build(collection, tmp_path, tmp_path / "cache", 4, lambda _: None)
+
+
+def test_a_corpus_that_an_earlier_version_prepared_stays_valid(
+    corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = opened(corpus, cache)
+    (folder,) = cache.iterdir()
+    config = dataclasses.replace(CONFIG, candidates=2)
+    drawn = fresh.training.draw(config, 3, range(6))
+    measured = fresh.validation.clip(0)
+    for part, runs in zip(("training", "validation"), fresh, strict=True):
+        shelf = only(runs)
+        rows = [slice(int(first), int(first) + 15) for first, _, _ in shelf.table]
+        flows = [slice(int(flow), int(flow) + 13) for _, _, flow in shelf.table]
+        np.save(folder / f"{part}-high.npy", np.stack([sharp_of(shelf, run) for run in range(len(rows))]))
+        np.save(folder / f"{part}-low.npy", np.stack([shelf.low_frames[row] for row in rows]))
+        np.save(folder / f"{part}-flows.npy", np.stack([shelf.flow_pairs[flow] for flow in flows]))
+    for path in folder.glob("[0-9]*.npy"):
+        path.unlink()
+    (folder / "done.json").write_text(json.dumps({"source": "corpus", "scale": 4}))
+    monkeypatch.setattr(store, "build", lambda *_: pytest.fail("built again"))
+    old = opened(corpus, cache)
+    for one, other in ((old.training.draw(config, 3, range(6)), drawn), (old.validation.clip(0), measured)):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
