@@ -184,10 +184,11 @@ def test_a_state_of_an_older_version_goes_on(config: TrainConfig) -> None:
     torch.testing.assert_close(resumed.average, run.average, rtol=1e-2, atol=1e-3)
 
 
-@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("age", ["new", "old"])
 def test_another_runs_state_gives_weights_average_and_moments_and_the_steps_begin_anew(
-    config: TrainConfig, tmp_path: Path, is_old: bool
+    config: TrainConfig, tmp_path: Path, age: str
 ) -> None:
+    is_old = age == "old"
     done = trained(config, 5)
     state = Path(config.out) / NEWEST
     if is_old:
