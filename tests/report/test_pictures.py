@@ -142,3 +142,11 @@ def test_names_that_no_font_can_show_do_not_stop_a_sheet(tmp_path: Path) -> None
     for name in ("two\nlines", "no \udcff utf-8", "\u52d5\u753b", ""):
         contact_sheet([SheetRow(name, "given", frame, frame, frame)], tmp_path / "sheet.png", name)
         assert (np.array(Image.open(tmp_path / "sheet.png")) == GREEN).all(axis=2).sum() == 3 * 256**2
+
+
+def test_a_small_crop_is_enlarged_pixel_by_pixel(tmp_path: Path) -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    contact_sheet([SheetRow("walk", "given", crop, plain(60, 60), plain(60, 60))], tmp_path / "sheet.png")
+    first, second, *_ = cells(tmp_path / "sheet.png")
+    top, left, bottom, right = box_of((second == GREEN).all(axis=2))
+    assert np.array_equal(first[top:bottom, left:right], crop.repeat(4, axis=0).repeat(4, axis=1))
