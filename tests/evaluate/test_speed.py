@@ -8,7 +8,7 @@ from torch import Tensor
 
 from evaluate.stand_ins import Repeat
 from stinet.evaluate import speed
-from stinet.evaluate.speed import papers_speed, parameter_count
+from stinet.evaluate.speed import papers_speed, parameter_count, precision_of
 
 
 class Timed(Repeat):
@@ -46,3 +46,10 @@ def test_only_a_network_has_parameters() -> None:
     assert parameter_count(function) is None
     function.net = torch.nn.Linear(3, 2)  # pyright: ignore[reportAttributeAccessIssue]
     assert parameter_count(function) == 8
+
+
+def test_the_precision_is_that_of_the_network() -> None:
+    function = Repeat()
+    assert precision_of(function) == "float32"
+    function.dtype = torch.bfloat16  # pyright: ignore[reportAttributeAccessIssue]
+    assert precision_of(function) == "bfloat16"

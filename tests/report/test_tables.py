@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from stinet.report.tables import table
+from stinet.report.page import Column
+from stinet.report.tables import MOST_CLIPS, as_text, table, views
 
 
 def scores(psnr_db: float | None, frames: int = 7, identical: int = 0) -> dict[str, Any]:
@@ -41,3 +42,47 @@ def test_several_models_end_in_one_comparison() -> None:
 def test_columns_of_a_table_are_aligned() -> None:
     lines = table(model("net", 100.0)).splitlines()
     assert len({len(line) for line in lines if line.startswith(("walk", "mean", "---"))}) == 1
+
+
+def test_headings_of_groups_stand_over_their_columns_and_end_with_them() -> None:
+    head = [Column("name"), Column("a", "a long heading", 1), Column("b", "a long heading", 1), Column("c", digits=0)]
+    groups, names, row, rule, foot = as_text(head, [["x", 1.0, None, 1234.0]], [["mean", 2.0, 3.0, 5.0]]).splitlines()
+    assert groups.endswith("a long heading")
+    assert len(groups) == names.index("b") + 1 == row.index("-") + 1
+    assert row.split() == ["x", "1.0", "-", "1,234"]
+    assert foot.split() == ["mean", "2.0", "3.0", "5"]
+    assert rule == "-" * len(row)
+
+
+def test_what_was_measured_has_a_column_and_what_was_not_has_none() -> None:
+    plain, full = model("plain", 20.0), model("full", 20.0)
+    for scores_of in (full["mean"], full["clips"]["walk"]):
+        scores_of |= {"motion_px": 9.0, "interpolated": {"psnr_db": 1.0, "ssim": 0.1, "motion_px": 0.125}}
+    assert "motion" not in table(plain)
+    (walk,) = (line for line in table(full).splitlines() if line.startswith("walk"))
+    assert walk.split()[-1] == "0.125"  # that of interpolated pairs, not of all
+
+
+def test_of_many_clips_text_has_the_means_and_the_views_have_all() -> None:
+    many = model("net", 20.0)
+    many["clips"] = {f"clip {number}": scores(20.0) for number in range(MOST_CLIPS + 1)}
+    many["groups"] = {"fast": scores(31.0), "slow": scores(32.0)}
+    many["mean"] = scores(20.0, frames=7 * (MOST_CLIPS + 1))
+    text = table(many)
+    assert "clip 3" not in text
+    assert f"mean of {MOST_CLIPS + 1}" in text
+    assert [line.split()[2] for line in text.splitlines() if line.startswith("Vimeo-")] == ["31.00", "32.00"]
+    assert len(views(many)[0].rows) == MOST_CLIPS + 1
+
+
+def test_table_2_names_the_frames_in_between_and_has_no_cost() -> None:
+    multi = model("net", 20.0) | {"groups": {"adobe240": scores(29.57)}}
+    multi["protocol"] = multi["protocol"] | {"step": 4}
+    view = views(multi)[-1]
+    assert view.caption.startswith("the columns of Table II:")
+    assert [column.name for column in view.head] == ["method", *["PSNR", "SSIM"] * 5]
+    assert view.rows == [["net(3)", *[None] * 8, 29.57, 0.5]]
+
+
+def test_what_could_not_be_measured_is_said() -> None:
+    assert "net: LPIPS: name the files" in table(model("net", 20.0) | {"not_measured": {"lpips": "name the files"}})

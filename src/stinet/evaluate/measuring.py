@@ -26,7 +26,7 @@ from stinet.data.clip import Clip, low_frame, sharp_frame
 from stinet.errors import InputError, ModelError, UsageError
 from stinet.evaluate.protocol import Protocol
 from stinet.evaluate.scores import FrameScore, ModelReport, Report
-from stinet.evaluate.speed import forward, parameter_count
+from stinet.evaluate.speed import forward, parameter_count, precision_of
 from stinet.metrics.fidelity import levels, luma, psnr, rgb_psnr, rgb_ssim, ssim
 from stinet.metrics.lpips import SMALLEST_SIDE_PX, Lpips
 from stinet.metrics.motion import flicker, flow_expansion, motion, motion_error
@@ -110,6 +110,7 @@ def benchmark(
             protocol,
             measures.keys,
             parameters=parameter_count(function),
+            precision=precision_of(function),
             not_measured=measures.missing,
         )
         for name, function in functions.items()

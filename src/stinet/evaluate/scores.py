@@ -69,6 +69,9 @@ class ModelReport:
     parameters: int | None = None
     """Numbers that were learned; None for a pipeline without a network."""
 
+    precision: str = "float32"
+    """The type of number that it computes with."""
+
     speed: Speed | None = None
     """The papers' fps, where it was measured."""
 
@@ -103,6 +106,7 @@ class ModelReport:
             "name": self.name,
             "scale": self.scale,
             "parameters": self.parameters,
+            "precision": self.precision,
             "seconds": self.seconds,
             "output_frames": self.output_frames,
             "frames_per_second": rate,

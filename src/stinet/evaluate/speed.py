@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stinet.config import ClipFunction
 
-__all__ = ["FORWARDS", "Speed", "forward", "papers_speed", "parameter_count"]
+__all__ = ["FORWARDS", "Speed", "forward", "papers_speed", "parameter_count", "precision_of"]
 
 FORWARDS = 100
 _WARM_UP = 3
@@ -81,3 +81,8 @@ def parameter_count(function: ClipFunction) -> int | None:
     """Numbers that a clip function has learned: those of its network, if it has one."""
     net = getattr(function, "net", None)
     return sum(parameter.numel() for parameter in net.parameters()) if isinstance(net, torch.nn.Module) else None
+
+
+def precision_of(function: ClipFunction) -> str:
+    """The type of number that a clip function computes with: its network's, or float32."""
+    return str(getattr(function, "dtype", torch.float32)).removeprefix("torch.")
