@@ -30,7 +30,8 @@ from stinet.train.schedule import Plan
 
 __all__ = ["NEWEST", "PREVIOUS", "Run", "begin", "save_state"]
 
-NEWEST, PREVIOUS = "state.safetensors", "state.previous.safetensors"
+NEWEST = "state.safetensors"
+PREVIOUS = "state.previous.safetensors"
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

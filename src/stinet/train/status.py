@@ -15,7 +15,7 @@ from typing import Any
 
 from stinet.errors import InputError, UsageError
 
-__all__ = ["Heart", "is_alive", "read_status", "refuse_second_process"]
+__all__ = ["Heart", "duration", "is_alive", "read_status", "refuse_second_process"]
 
 FILE = "run.json"
 

@@ -20,7 +20,7 @@ from stinet.ops.resample import upsample
 from stinet.report.pictures import SheetRow
 from stinet.train.machine import Machine
 
-__all__ = ["Clip", "mean_figures", "pictures", "restored", "table", "validate"]
+__all__ = ["Clip", "blended", "mean_figures", "pictures", "restored", "table", "validate"]
 
 MOST_ROWS = 30
 """Clips that the table lists; more are only in its means."""
