@@ -110,9 +110,7 @@ def upscale(
 
 @app.command()
 def evaluate(
-    clips: Annotated[
-        list[Path], typer.Argument(metavar="CLIPS...", help="folders of clips, folders of images, or videos")
-    ],
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIPS", help="folders of clips or images, or videos")],
     *,
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME[,NAME]", help="see `stinet models`")],
     between: Annotated[int, typer.Option(metavar="1|3|5", help="frames between two given ones")] = 1,
