@@ -347,13 +347,17 @@ class LossConfig:
         Literal["all", "sampled"], "every pair and triple, or one triple and one more pair a clip, unbiased"
     ] = "all"
     motion_every: Annotated[int, "the motion terms are added on every k-th step, k times as heavy"] = 1
+    motion_limit: Annotated[
+        float, "longest gradient of l_abs + l_rel at a pixel, times the number of pixels; 0: as long as it is"
+    ] = 100.0
 
     def __post_init__(self) -> None:
         """Refuse negative weights, and terms that cannot be computed."""
         _check_choices(self)
-        weights = {name: getattr(self, name) for name in ("draft_low", "draft_high", "perceptual", "motion")}
+        named = ("draft_low", "draft_high", "perceptual", "motion", "motion_limit")
+        weights = {name: getattr(self, name) for name in named}
         if min(weights.values()) < 0:
-            raise ConfigError(f"loss weights must not be negative: {weights}")
+            raise ConfigError(f"loss weights and limits must not be negative: {weights}")
         if self.motion_every < 1:
             raise ConfigError(f"motion_every {self.motion_every} must be at least 1")
         if self.motion and self.motion_absolute == "none" and self.motion_relative == "none":

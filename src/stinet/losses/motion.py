@@ -19,12 +19,23 @@ lie in no triple. The triple gives l_rel its two flows, and l_abs has them too. 
 weighs 1/q times as much as in `everything`: the mean over all draws is the full term exactly. The draw of a clip hangs
 on the seed, the step and the clip's number alone, never on which process has it or what else is in its batch.
 
-Each frame is expanded into polynomials once, whatever the number of its pairs. Computed in float32, autocast or not.
+Where a frame is nearly flat, or something vanishes behind something else, a flow is noise, and a change of the frames
+by a hundredth of a gray level moves it by pixels. Such pixels are few and rule the gradient (docs/losses.md has the
+figures). `motion_limit` shortens what comes back to each pixel: with n pixels in the batch (n = b u h w),
+
+    n |d(l_abs + l_rel)/dV(x)| <= motion_limit,        in px^2 per unit of brightness,
+
+the direction in colour space kept. The value of the loss stays as it is. A limit of 0 leaves the paper's gradient, and
+only that is unbiased under sampling: a rare pair is heavy when it is drawn, so more of it is cut.
+
+Each frame is expanded into polynomials once, whatever the number of its pairs. Computed in float32, autocast or not,
+some clips at a time: the gradient at the frames is taken at once, so that memory is bounded by those clips' flows.
 """
 
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +45,21 @@ from torch import Tensor
 from stinet.config import LossConfig
 from stinet.ops.farneback import expand, flow_between
 
-__all__ = ["Choice", "absolute", "choices", "draws", "everything", "motion_terms", "relative", "relative_strong"]
+__all__ = [
+    "Choice",
+    "absolute",
+    "choices",
+    "draws",
+    "everything",
+    "limited",
+    "motion_consistency",
+    "motion_terms",
+    "relative",
+    "relative_strong",
+]
+
+PIXELS_AT_ONCE = 2**22
+"""Pixels of flows that are held for one backward pass (256 flows of 128 x 128): some GB."""
 
 Pair = tuple[int, int]
 """The flow from the first frame to the second one, numbered from 0 in their clip."""
@@ -58,6 +83,54 @@ class Choice:
         """Every flow that is needed, once."""
         of_triples = [pair for first in self.relative for pair in _flows_of(first)]
         return list(dict.fromkeys([*self.absolute, *of_triples]))
+
+
+def motion_consistency(
+    made: Float[Tensor, "b u 3 h w"],
+    truth: Float[Tensor, "b u 3 h w"],
+    chosen: Sequence[Choice],
+    config: LossConfig,
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """l_abs + l_rel with the limited gradient, and both by name (detached); one choice a clip."""
+    group = max(1, PIXELS_AT_ONCE // (made[0, 0, 0].numel() * max(len(choice.pairs) for choice in chosen)))
+    terms: dict[str, Tensor] = {}
+    gradients = []
+    for begin in range(0, len(chosen), group):
+        part = slice(begin, begin + group)
+        frames = made[part].detach().requires_grad_(made.requires_grad)
+        found = motion_terms(frames, truth[part], chosen[part], config)
+        share = frames.shape[0] / made.shape[0]
+        if torch.is_grad_enabled() and made.requires_grad:
+            gradients += torch.autograd.grad(share * torch.stack(list(found.values())).sum(), frames)
+        for name, term in found.items():
+            terms[name] = terms.get(name, 0) + share * term.detach()
+    loss = torch.stack(list(terms.values())).sum()
+    if gradients:
+        loss = _Known.apply(made, loss, limited(torch.cat(gradients), config.motion_limit))
+    return loss, terms
+
+
+def limited(gradient: Float[Tensor, "b u 3 h w"], limit: float) -> Float[Tensor, "b u 3 h w"]:
+    """Shorten every pixel's vector to `limit` / (number of pixels); 0 shortens none."""
+    if not limit:
+        return gradient
+    longest = limit * gradient.shape[2] / gradient.numel()
+    return gradient * (longest / gradient.norm(dim=2, keepdim=True).clamp(min=longest))
+
+
+class _Known(torch.autograd.Function):
+    """A value whose gradient at the frames is known already."""
+
+    @staticmethod
+    def forward(ctx: Any, frames: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        ctx.dtype = frames.dtype
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (upstream[0] * gradient).to(ctx.dtype), None, None
 
 
 def motion_terms(

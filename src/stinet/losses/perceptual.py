@@ -126,16 +126,9 @@ def _read(file: Path) -> Mapping[str, Tensor]:
             tensors = load_file(file)
         else:
             tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        SafetensorError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as e:
-        raise CheckpointError(f"{file}: cannot be read as weights ({str(e).splitlines()[0]}); {REMEDY}") from e
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{file}: cannot be read as weights ({why}); {REMEDY}") from error
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise CheckpointError(f"{file}: is no mapping of names to tensors; {REMEDY}")
     return tensors

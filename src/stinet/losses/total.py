@@ -22,7 +22,7 @@ from torch import Tensor
 
 from stinet.config import LossConfig
 from stinet.losses.distance import distance
-from stinet.losses.motion import choices, motion_terms
+from stinet.losses.motion import choices, motion_consistency
 from stinet.losses.perceptual import load_vgg, perceptual_distance
 
 __all__ = ["Losses"]
@@ -60,21 +60,22 @@ class Losses:
         which flows are sampled.
         """
         config = self.config
-        weighted: dict[str, tuple[float, Tensor]] = {}
         with torch.autocast(final.device.type, enabled=False):
-            weighted["reconstruction"] = (1.0, distance(final, truth_high, config.kind))
+            terms = {"reconstruction": distance(final, truth_high, config.kind)}
+            loss = terms["reconstruction"]
             if draft_low is not None and config.draft_low:
-                weighted["draft_low"] = (config.draft_low, distance(draft_low, truth_low, config.kind))
+                terms["draft_low"] = distance(draft_low, truth_low, config.kind)
+                loss = loss + config.draft_low * terms["draft_low"]
             if draft_high is not None and config.draft_high:
-                weighted["draft_high"] = (config.draft_high, distance(draft_high, truth_high, config.kind))
+                terms["draft_high"] = distance(draft_high, truth_high, config.kind)
+                loss = loss + config.draft_high * terms["draft_high"]
             if self.vgg is not None:
-                weighted["perceptual"] = (config.perceptual, perceptual_distance(self.vgg, final, truth_high))
+                terms["perceptual"] = perceptual_distance(self.vgg, final, truth_high)
+                loss = loss + config.perceptual * terms["perceptual"]
             if config.motion and step % config.motion_every == 0:
                 numbers = range(final.shape[0]) if items is None else items
                 chosen = choices(config, final.shape[1], seed=seed, step=step, items=numbers)
-                for name, term in motion_terms(final, truth_high, chosen, config).items():
-                    weighted[name] = (config.motion * config.motion_every, term)
-        loss = sum(
-            (weight * term for weight, term in weighted.values()), start=final.new_zeros((), dtype=torch.float32)
-        )
-        return loss, {name: term.detach() for name, (_, term) in weighted.items()}
+                consistency, flow_terms = motion_consistency(final, truth_high, chosen, config)
+                terms |= flow_terms
+                loss = loss + config.motion * config.motion_every * consistency
+        return loss, {name: term.detach() for name, term in terms.items()}
