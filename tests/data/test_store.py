@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import pickle
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from stinet.config import TrainConfig
 from stinet.data import store
 from stinet.data.clip import Clip, low_frame, sharp_frame
 from stinet.data.collection import Collection
+from stinet.data.prepare import Piece
 from stinet.data.runs import Area, ArrayFrames, PictureFrames, Runs, Shelf
 from stinet.data.training import TrainingData, open_training_data
 from stinet.errors import InputError, OutputError
@@ -91,7 +93,7 @@ def test_a_crop_is_the_same_place_in_all_arrays(corpus: Path, cache: Path) -> No
 def test_a_complete_cache_is_never_written_again(corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = opened(corpus, cache)
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in cache.rglob("*")}
-    monkeypatch.setattr(store, "build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(store, "build", lambda *_, **__: pytest.fail("built again"))
     monkeypatch.setattr("stinet.data.training.check_headers", lambda _: pytest.fail("read headers again"))
     again = opened(corpus, cache)
     assert torch.equal(only(first.training).low_frames, only(again.training).low_frames)
@@ -119,13 +121,12 @@ def test_a_build_that_was_stopped_goes_on_and_ends_with_the_same_files(
     opened(root, tmp_path / "whole")
     add, seen = store._Builder.add, []
 
-    def stopping(builder: store._Builder, number: int, clip: Clip, runs: str | int) -> None:
+    def stopping(builder: store._Builder, number: int, clip: Clip, made: Iterable[Piece], least: int) -> None:
         seen.append(number)
         if number == 2 and seen.count(2) == 1:
-            frames = list(clip.read())[:5]
-            add(builder, number, dataclasses.replace(clip, read=lambda: iter(frames)), runs)
+            add(builder, number, clip, list(made)[:5], least)
             raise KeyboardInterrupt
-        add(builder, number, clip, runs)
+        add(builder, number, clip, made, least)
 
     monkeypatch.setattr(store._Builder, "add", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -142,6 +143,32 @@ def test_a_build_that_was_stopped_goes_on_and_ends_with_the_same_files(
     names = sorted(path.name for path in whole.iterdir())
     assert names == sorted(path.name for path in folder.iterdir())
     assert all((whole / name).read_bytes() == (folder / name).read_bytes() for name in names)
+
+
+def test_a_cache_whose_files_lost_what_its_journal_promises_is_begun_anew(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "JOURNAL_EVERY_S", -1.0)
+    monkeypatch.setattr(store, "_write_whole", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        opened(corpus, tmp_path / "cache")
+    monkeypatch.undo()
+    (low,) = (tmp_path / "cache").rglob("*-low.npy")
+    low.write_bytes(low.read_bytes()[:1000])
+    told: list[str] = []
+    config = dataclasses.replace(CONFIG, data=str(corpus), cache=str(tmp_path / "cache"))
+    shelf = only(open_training_data(config, told.append).training)
+    assert any("preparing shard_000" in text for text in told)
+    assert torch.equal(shelf.low_frames[0].movedim(-1, 0), low_frame(moving(0, 15)[0], 4))
+
+
+def test_processes_that_prepare_ahead_make_the_same_cache(tmp_path: Path) -> None:
+    root = trees.septuplets(tmp_path / "vimeo")
+    for workers in (0, 1):
+        opened(root, tmp_path / str(workers), workers=workers)
+    (alone,), (helped,) = ((tmp_path / str(workers)).iterdir() for workers in (0, 1))
+    for path in alone.iterdir():
+        assert (helped / path.name).read_bytes() == path.read_bytes()
 
 
 def test_two_runs_that_start_at_once_build_one_cache(corpus: Path, cache: Path) -> None:
@@ -262,7 +289,7 @@ def test_a_clip_whose_frames_change_their_size_is_named(tmp_path: Path) -> None:
     frames = [*moving(0, 2), *moving(0, 2, (48, 60))]
     collection = Collection(layout="folder", training=[Clip("odd", lambda: iter(frames))], validation=())
     with pytest.raises(InputError, match="odd: its frames change from 64x48 to 60x48"):
-        store.build(collection, tmp_path, tmp_path / "cache", 4, lambda _: None)
+        store.build(collection, tmp_path, tmp_path / "cache", scale=4)
 
 
 def test_a_corpus_that_an_earlier_version_prepared_stays_valid(
@@ -283,7 +310,7 @@ def test_a_corpus_that_an_earlier_version_prepared_stays_valid(
     for path in folder.glob("[0-9]*.npy"):
         path.unlink()
     (folder / "done.json").write_text(json.dumps({"source": "corpus", "scale": 4}))
-    monkeypatch.setattr(store, "build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(store, "build", lambda *_, **__: pytest.fail("built again"))
     old = opened(corpus, cache)
     for one, other in ((old.training.draw(config, 3, range(6)), drawn), (old.validation.clip(0), measured)):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

@@ -19,24 +19,22 @@ that want the same cache wait for it.
 import json
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from io import BufferedRandom
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float16, Int64
+from jaxtyping import Int64
 
-from stinet.data.clip import Clip, Frame, low_frame, sharp_frame
+from stinet.data.clip import Clip
 from stinet.data.collection import Collection
+from stinet.data.prepare import Piece, is_on_disk, pieces_ahead
 from stinet.data.runs import ArrayFrames, Mapped, PictureFrames, Shelf
 from stinet.errors import InputError, OutputError
-from stinet.ops.farneback import Expansion, expand, flow_between
 
 __all__ = ["build", "is_complete", "shelves"]
 
@@ -53,8 +51,18 @@ def is_complete(folder: Path) -> bool:
     return (folder / "done.json").is_file()
 
 
-def build(collection: Collection, root: Path, folder: Path, scale: int, progress: Callable[[str], None]) -> None:
+def build(
+    collection: Collection,
+    root: Path,
+    folder: Path,
+    *,
+    scale: int,
+    workers: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> None:
     """Fill the cache in `folder`, going on where an earlier build stopped. `root` is the data set's folder.
+
+    `workers` processes prepare image files ahead; the cache is the same.
 
     Raises:
         InputError: a clip cannot be read, or its frames change their size.
@@ -65,7 +73,7 @@ def build(collection: Collection, root: Path, folder: Path, scale: int, progress
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder):
             if not is_complete(folder):
-                _build(collection, root, folder, scale, progress)
+                _build(collection, root, folder, scale, workers, progress)
     except OSError as error:
         raise OutputError(
             f"{folder}: the cache cannot be written ({error.strerror or error}); make room, or name another place with"
@@ -132,13 +140,18 @@ class _Writer:
         own = {"size": self.size, "is_on_disk": self.is_on_disk, "frames": self.frames, "pairs": self.pairs}
         return {**own, "parts": sorted(self.files), "rows": self.rows[noted:]}
 
-    def reopen(self, saved: dict[str, Any]) -> None:
-        """Go on behind what the journal promises; what came after it is cut off."""
+    def reopen(self, saved: dict[str, Any]) -> bool:
+        """Go on behind what the journal promises and cut off what came after; whether the files hold that much."""
         self.frames, self.pairs = saved["frames"], saved["pairs"]
         for part in saved["parts"]:
-            file = self.files[part] = self.stack.enter_context((self.folder / f"{self.name}-{part}.npy").open("r+b"))
-            file.truncate(HEADER_BYTES + self._count(part) * self._element_bytes(part))
+            path = self.folder / f"{self.name}-{part}.npy"
+            whole = HEADER_BYTES + self._count(part) * self._element_bytes(part)
+            if not path.exists() or path.stat().st_size < whole:
+                return False
+            file = self.files[part] = self.stack.enter_context(path.open("r+b"))
+            file.truncate(whole)
             file.seek(0, 2)
+        return True
 
     def finish(self) -> None:
         """Give the files their numpy headers: how long they are is known last."""
@@ -170,24 +183,20 @@ class _Builder:
         self.noted: dict[str, int] = {}
         """Rows of runs that the journal has already."""
 
-    def add(self, number: int, clip: Clip, runs: str | int) -> None:
-        """Append the frames, LR frames, flows and runs of a clip."""
+    def add(self, number: int, clip: Clip, made: Iterable[Piece], least: int) -> None:
+        """Append what was made of a clip; a run counts if it has `least` frames."""
         writer: _Writer | None = None
         row = [number, 0, 0, 0, 0]
-        before: list[Expansion] = []
-        least = runs if isinstance(runs, int) else 1
-        for index, (frame, is_first) in enumerate(_cut(clip, runs)):
-            sharp, low = sharp_frame(frame, self.scale, clip.reduced), low_frame(frame, self.scale, clip.reduced)
-            writer = self._writer(clip, (sharp.shape[1], sharp.shape[2]), writer)
-            if is_first:
+        for index, piece in enumerate(made):
+            writer = writer or self._writer(clip, piece.size)
+            if piece.begins_run:
                 writer.end(row, least)
-                row, before = [number, index, writer.frames, 0, writer.pairs], []
-            if not writer.is_on_disk:
-                writer.append("high", sharp.permute(1, 2, 0).numpy())
-            writer.append("low", low.permute(1, 2, 0).numpy())
-            before.append(expand(low[None].float() / 255))
-            if len(before) == 3:
-                writer.append("flows", _flows(before.pop(0), before[-1]))
+                row = [number, index, writer.frames, 0, writer.pairs]
+            if piece.high is not None:
+                writer.append("high", piece.high)
+            writer.append("low", piece.low)
+            if piece.flows is not None:
+                writer.append("flows", piece.flows)
                 writer.pairs += 1
             writer.frames += 1
             row[3] += 1
@@ -195,12 +204,10 @@ class _Builder:
             raise InputError(f"{clip.name}: no frames in it")
         writer.end(row, least)
 
-    def _writer(self, clip: Clip, size: tuple[int, int], writer: _Writer | None) -> _Writer:
-        if writer is not None and writer.size != size:
-            raise InputError(f"{clip.name}: its frames change from {_text(writer.size)} to {_text(size)}")
+    def _writer(self, clip: Clip, size: tuple[int, int]) -> _Writer:
         if min(size) < SMALLEST_LOW_PX * self.scale:
-            raise InputError(f"{clip.name}: {_text(size)} frames are too small to train on")
-        made = writer or _Writer(self.folder, size, bool(clip.files) and clip.reduced == 1, self.scale)
+            raise InputError(f"{clip.name}: {size[1]}x{size[0]} frames are too small to train on")
+        made = _Writer(self.folder, size, is_on_disk(clip), self.scale)
         return self.writers.setdefault(made.name, made)
 
     def note(self) -> None:
@@ -214,33 +221,37 @@ class _Builder:
         self.noted = {name: len(writer.rows) for name, writer in self.writers.items()}
 
     def resume(self) -> None:
-        """Take over what an earlier build did, as far as its journal goes."""
+        """Take over what an earlier build did, as far as its journal goes and the files hold."""
         last: list[dict[str, Any]] = []
         for line in _whole_lines(self.folder / "journal.jsonl"):
             self.done, last = line["done"], line["state"]
             for saved in last:
                 fresh = _Writer(self.folder, tuple(saved["size"]), saved["is_on_disk"], self.scale)
                 self.writers.setdefault(fresh.name, fresh).rows += [tuple(row) for row in saved["rows"]]
-        for writer, saved in zip(self.writers.values(), last, strict=True):
-            writer.reopen(saved)
-        self.noted = {name: len(writer.rows) for name, writer in self.writers.items()}
+        if not all(writer.reopen(saved) for writer, saved in zip(self.writers.values(), last, strict=True)):
+            self.writers, self.done = {}, 0
+        _start_over(self.folder, {writer.name for writer in self.writers.values()})
+        if self.done:
+            self.note()
 
 
-def _build(collection: Collection, root: Path, folder: Path, scale: int, progress: Callable[[str], None]) -> None:
+def _build(
+    collection: Collection, root: Path, folder: Path, scale: int, workers: int, progress: Callable[[str], None]
+) -> None:
     builder = _Builder(folder, scale)
     builder.resume()
-    clips = collection.clips
-    _check_room(clips[builder.done :], folder, scale)
-    if builder.done:
-        progress(f"going on with the cache at clip {builder.done + 1:,} of {len(clips):,}")
-    else:
-        _start_over(folder)
+    clips, first = collection.clips, builder.done
+    _check_room(clips[first:], folder, scale)
+    if first:
+        progress(f"going on with the cache at clip {first + 1:,} of {len(clips):,}")
     noted = told = monotonic()
-    for number in range(builder.done, len(clips)):
+    made = pieces_ahead(clips[first:], collection.runs, scale, workers)
+    least = collection.runs if isinstance(collection.runs, int) else 1
+    for number in range(first, len(clips)):
         if number == 0 or monotonic() - told > JOURNAL_EVERY_S:
             told = monotonic()
             progress(f"preparing {clips[number].name} ({number + 1:,} of {len(clips):,})")
-        builder.add(number, clips[number], collection.runs)
+        builder.add(number, clips[number], next(made), least)
         builder.done = number + 1
         if monotonic() - noted > JOURNAL_EVERY_S:
             builder.note()
@@ -270,9 +281,11 @@ def _check_room(clips: list[Clip], folder: Path, scale: int) -> None:
         )
 
 
-def _start_over(folder: Path) -> None:
+def _start_over(folder: Path, kept: set[str]) -> None:
+    """Remove the journal, and what an earlier build left of other kinds of frames."""
     for path in folder.iterdir():
-        if path.suffix in {".npy", ".raw", ".jsonl"}:
+        is_kept = path.suffix == ".npy" and path.name.rsplit("-", 1)[0] in kept
+        if path.suffix in {".npy", ".raw", ".jsonl"} and not is_kept:
             path.unlink()
 
 
@@ -284,26 +297,6 @@ def _list_files(writer: _Writer, clips: list[Clip], root: Path) -> None:
     for number, index, _, frames, _ in writer.rows:
         names += [str(file.relative_to(root)).encode() for file in clips[number].files[index : index + frames]]
     np.save(writer.folder / f"{writer.name}-files.npy", np.array(names))
-
-
-def _cut(clip: Clip, runs: str | int) -> Iterator[tuple[Frame, bool]]:
-    """Frames of a clip, and whether each begins a run."""
-    if runs == "scenes":
-        from stinet.video.frame import Frame as Shown
-        from stinet.video.scenes import mark_cuts
-
-        shown = (Shown(rgb=frame, time=Fraction(number)) for number, frame in enumerate(clip.read()))
-        for number, frame in enumerate(mark_cuts(shown)):
-            yield frame.rgb, number == 0 or frame.begins_scene
-        return
-    for number, frame in enumerate(clip.read()):
-        yield frame, number % runs == 0 if isinstance(runs, int) else number == 0
-
-
-@torch.no_grad()
-def _flows(first: Expansion, second: Expansion) -> Float16[np.ndarray, "2 2 h w"]:
-    flows = torch.cat([flow_between(first, second), flow_between(second, first)])
-    return flows.to(torch.float16).numpy()
 
 
 def _header(kind: str, shape: tuple[int, ...]) -> bytes:
@@ -340,7 +333,3 @@ def _only_one(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"

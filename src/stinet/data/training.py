@@ -54,7 +54,7 @@ def open_training_data(config: TrainConfig, progress: Callable[[str], None] = la
     _check_known(collection, config, scale)
     if not store.is_complete(folder):
         check_headers(collection)
-        store.build(collection, source, folder, scale, progress)
+        store.build(collection, source, folder, scale=scale, workers=config.workers, progress=progress)
     data = _opened_before(folder) or _divided(store.shelves(folder, source), collection)
     for stage in _stages(config):
         data.training.check(stage)

@@ -1,0 +1,115 @@
+"""What is computed once of every clip: sharp frames, LR frames, and flows between every frame and the next but one.
+
+Frames come one after the other, so a film of any length needs the memory of three. Short clips of image files may be
+prepared by several processes ahead of time; what comes out, and its order, is the same.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from fractions import Fraction
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float16, UInt8
+
+from stinet.data.clip import Clip, Frame, low_frame, sharp_frame
+from stinet.errors import InputError
+from stinet.ops.farneback import Expansion, expand, flow_between
+
+__all__ = ["Piece", "is_on_disk", "pieces", "pieces_ahead"]
+
+LONGEST_AHEAD = 200
+"""Frames of a clip that may wait in memory."""
+
+
+class Piece(NamedTuple):
+    """One frame of a clip and what belongs to it."""
+
+    size: tuple[int, int]
+    """Height and width of the sharp frame."""
+    begins_run: bool
+    high: UInt8[np.ndarray, "sh sw 3"] | None
+    """None where the image file on disk is the sharp frame."""
+    low: UInt8[np.ndarray, "h w 3"]
+    flows: Float16[np.ndarray, "2 2 h w"] | None
+    """From the last but one frame of the run to this one, and back; None for its first two."""
+
+
+def is_on_disk(clip: Clip) -> bool:
+    """Whether the sharp frames of a clip are image files as they are."""
+    return bool(clip.files) and clip.reduced == 1
+
+
+def pieces(clip: Clip, runs: str | int, scale: int) -> Iterator[Piece]:
+    """Prepare a clip frame by frame; a run is the "whole" clip, one of its "scenes", or so many frames.
+
+    Raises:
+        InputError: a frame cannot be read, or has another size than those before.
+
+    """
+    size: tuple[int, int] | None = None
+    before: deque[Expansion] = deque(maxlen=3)
+    for frame, begins_run in _cut(clip, runs):
+        sharp, low = sharp_frame(frame, scale, clip.reduced), low_frame(frame, scale, clip.reduced)
+        own = (sharp.shape[1], sharp.shape[2])
+        size = size or own
+        if own != size:
+            raise InputError(f"{clip.name}: its frames change from {size[1]}x{size[0]} to {own[1]}x{own[0]}")
+        if begins_run:
+            before.clear()
+        before.append(expand(low[None].float() / 255))
+        flows = _flows(before[0], before[2]) if len(before) == 3 else None
+        high = None if is_on_disk(clip) else sharp.permute(1, 2, 0).numpy()
+        yield Piece(size, begins_run, high, low.permute(1, 2, 0).numpy(), flows)
+
+
+def pieces_ahead(clips: Sequence[Clip], runs: str | int, scale: int, workers: int) -> Iterator[Iterable[Piece]]:
+    """Pieces of one clip after the other; short ones of image files are prepared by `workers` processes ahead."""
+    if workers < 1 or not any(map(_may_wait, clips)):
+        yield from (pieces(clip, runs, scale) for clip in clips)
+        return
+    # not forked: the process may have threads, and a device
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        waiting: deque[tuple[Clip, Future[list[Piece]] | None]] = deque()
+        rest = iter(clips)
+        try:
+            while True:
+                while len(waiting) < 2 * workers and (clip := next(rest, None)) is not None:
+                    waiting.append((clip, pool.submit(_all, clip, runs, scale) if _may_wait(clip) else None))
+                if not waiting:
+                    return
+                clip, future = waiting.popleft()
+                yield pieces(clip, runs, scale) if future is None else future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _may_wait(clip: Clip) -> bool:
+    return is_on_disk(clip) and len(clip.files) <= LONGEST_AHEAD
+
+
+def _all(clip: Clip, runs: str | int, scale: int) -> list[Piece]:
+    return list(pieces(clip, runs, scale))
+
+
+def _cut(clip: Clip, runs: str | int) -> Iterator[tuple[Frame, bool]]:
+    """Frames of a clip, and whether each begins a run."""
+    if runs == "scenes":
+        from stinet.video.frame import Frame as Shown
+        from stinet.video.scenes import mark_cuts
+
+        shown = (Shown(rgb=frame, time=Fraction(number)) for number, frame in enumerate(clip.read()))
+        for number, frame in enumerate(mark_cuts(shown)):
+            yield frame.rgb, number == 0 or frame.begins_scene
+        return
+    for number, frame in enumerate(clip.read()):
+        yield frame, number % runs == 0 if isinstance(runs, int) else number == 0
+
+
+@torch.no_grad()
+def _flows(first: Expansion, second: Expansion) -> Float16[np.ndarray, "2 2 h w"]:
+    flows = torch.cat([flow_between(first, second), flow_between(second, first)])
+    return flows.to(torch.float16).numpy()
