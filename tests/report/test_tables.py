@@ -84,5 +84,11 @@ def test_table_2_names_the_frames_in_between_and_has_no_cost() -> None:
     assert view.rows == [["net(3)", *[None] * 8, 29.57, 0.5]]
 
 
+def test_models_compete_in_a_column_and_clips_do_not() -> None:
+    alone, _, together = views({"models": {"one": model("one", 20.0), "two": model("two", 30.0)}})
+    assert {column.better for column in alone.head} == {""}
+    assert [column.better for column in together.head[1:3]] == ["higher", "higher"]
+
+
 def test_what_could_not_be_measured_is_said() -> None:
     assert "net: LPIPS: name the files" in table(model("net", 20.0) | {"not_measured": {"lpips": "name the files"}})

@@ -97,12 +97,13 @@ def write_report(report: Report, album: Album, title: str, path: Path) -> None:
 
 def _page(report: Report, album: Album, title: str) -> Page:
     values = report.to_json()
-    first = models_of(values)[0]
+    models, tables = models_of(values), views(values)
+    first = models[0]
     return Page(
         title=title,
         lead=f"Protocol: {first['protocol']['name']}.",
         facts=_facts(first, values.get("run", {})),
-        tables=views(values),
+        tables=[*tables[len(models) :], *tables[: len(models)]],  # what compares models comes first
         sliders=album.sliders(),
         plots=list(_plots(report)),
     )

@@ -7,7 +7,7 @@ between. The protocol stands with each of them. A report is taken as its JSON ob
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stinet.report.page import Cell, Column, TableView
@@ -87,7 +87,7 @@ class _Figure:
 
 
 def _figures(model: Mapping[str, Any]) -> list[_Figure]:
-    """The columns of what was measured."""
+    """The columns of what was measured; models compete in them, clips do not."""
     found = [
         figure
         for label, part in _PARTS
@@ -118,7 +118,7 @@ def _clips_view(model: Mapping[str, Any]) -> TableView:
     groups = [row(_SETS.get(name) or name, scores) for name, scores in parts.items()]
     return TableView(
         caption=f"{about['name']}: x{about['scale']} in space, x{model['protocol']['step']} in time",
-        head=[Column("clip"), Column("frames", digits=0), *(figure.column for figure in figures)],
+        head=[Column("clip"), Column("frames", digits=0), *(replace(figure.column, better="") for figure in figures)],
         rows=[row(name, scores) for name, scores in model["clips"].items()],
         foot=[*groups, row(f"mean of {len(model['clips'])}", model["mean"])],
         note=f"protocol: {_protocol(model)}",
