@@ -17,10 +17,12 @@ from stinet import runtime
 from stinet.config import TrainConfig
 from stinet.errors import ConfigError
 from stinet.train.extras import require_extras
+from stinet.train.schedule import Plan
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.precision import Precision
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
 __all__ = ["Machine", "open_machine"]
 
@@ -78,27 +80,22 @@ def open_machine(config: TrainConfig) -> Machine:
     """
     require_extras()
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies.ddp import DDPStrategy
 
     kind = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device
     kind = runtime.device("cpu" if kind == "auto" else kind).type
     processes = runtime.launched_processes()
-    parts = processes.total * config.accumulate
-    for stage in range(max(len(config.stages), 1)):
-        batch = config.batch if not config.stages else config.stages[stage].get("batch", config.batch)
-        if batch % parts:
+    for stage in Plan(config).stages:
+        if stage.config.batch % (processes.total * stage.config.accumulate):
             raise ConfigError(
-                f"{batch} crops cannot be divided equally among {processes.total} processes with"
-                f" {config.accumulate} parts each"
+                f"{stage.config.batch} crops cannot be divided equally among {processes.total} processes with"
+                f" {stage.config.accumulate} parts each"
             )
     precision = _precision(config.precision, kind)
     fabric = Fabric(
         accelerator=kind,
         devices=processes.local,
         num_nodes=processes.total // processes.local,
-        strategy=DDPStrategy(process_group_backend="gloo" if kind == "cpu" else "nccl", find_unused_parameters=True)
-        if processes.is_launched
-        else "auto",
+        strategy=_joined(config, kind) if processes.is_launched else "auto",
         plugins=[_plugin(precision, kind)],
     )
     fabric.launch()
@@ -110,6 +107,18 @@ def open_machine(config: TrainConfig) -> Machine:
         rank=fabric.global_rank,
         count=fabric.world_size,
     )
+
+
+def _joined(config: TrainConfig, kind: str) -> "DDPStrategy":
+    """Gradients averaged over processes. Weights that a step may leave out must be looked for, which takes time."""
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    stages = [stage.config for stage in Plan(config).stages]
+    may_leave_out = bool(config.overrides) or any(
+        stage.frames == 1 or not stage.loss.draft_low or not stage.loss.draft_high for stage in stages
+    )
+    backend = "gloo" if kind == "cpu" else "nccl"
+    return DDPStrategy(process_group_backend=backend, find_unused_parameters=may_leave_out)
 
 
 def _precision(wanted: str, kind: str) -> str:
