@@ -16,6 +16,7 @@ from stinet.catalogue import WEIGHTS, clip_function
 from stinet.checkpoint import as_half, load_model, read_header, save_model
 from stinet.data.benchmarks import find_clips
 from stinet.evaluate import benchmark
+from stinet.evaluate.measuring import Measures
 from stinet.report.tables import table
 
 CARD = """# {name}
@@ -34,11 +35,11 @@ Weights of the preset `{name}`: {parameters:,} parameters, space-time super-reso
 
 ## Measured by `stinet evaluate CLIPS --model {name}`
 
-| clips | all frames | given | interpolated |
-|---|---|---|---|
+| clips | all frames | given | interpolated | motion error of interpolated frames |
+|---|---|---|---|---|
 {rows}
 
-PSNR (dB) and SSIM on Y. {before}
+PSNR (dB) and SSIM on Y; motion error in pixels (docs/evaluation.md). {before}
 
 Trained on bicubic low resolution, the papers' setting. Compressed or noisy video gains less, and its artefacts are sharpened
 with everything else.
@@ -49,7 +50,8 @@ def measured(file: str, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """Mean figures of a model on every set of clips, and the table printed."""
     found = {}
     for name, folder in folders.items():
-        report = benchmark(find_clips(folder), {file: clip_function(file)}).to_json()
+        measures = Measures(("psnr", "ssim", "motion"))
+        report = benchmark(find_clips(folder), {file: clip_function(file)}, measures=measures).to_json()
         print(f"{name}\n{table(report)}\n", flush=True)
         found[name] = report["mean"]
     return found
@@ -92,6 +94,7 @@ def main() -> None:
         today=date.today().isoformat(),
         rows="\n".join(
             f"| {name} | {line(mean)} | {line(mean['given'])} | {line(mean['interpolated'])} |"
+            f" {mean['interpolated']['motion_px']:.3f} |"
             for name, mean in new.items()
         ),
         before=before,
