@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from stinet.config import TrainConfig
-from stinet.data.runs import ArrayFrames, Batch, Held, Mapped, Runs, Shelf
+from stinet.data.runs import Batch, Runs
+from stinet.data.shelf import ArrayFrames, Held, Mapped, Shelf
 from stinet.errors import InputError
 
 CONFIG = TrainConfig(crop_px=8, frames=3, batch=4)

@@ -19,7 +19,8 @@ from stinet.data import store
 from stinet.data.clip import Clip, low_frame, sharp_frame
 from stinet.data.collection import Collection
 from stinet.data.prepare import Piece
-from stinet.data.runs import Area, ArrayFrames, PictureFrames, Runs, Shelf
+from stinet.data.runs import Runs
+from stinet.data.shelf import Area, ArrayFrames, PictureFrames, Shelf
 from stinet.data.training import TrainingData, open_training_data
 from stinet.errors import InputError, OutputError
 from stinet.ops.farneback import farneback

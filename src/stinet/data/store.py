@@ -33,7 +33,7 @@ from jaxtyping import Int64
 from stinet.data.clip import Clip
 from stinet.data.collection import Collection
 from stinet.data.prepare import Piece, is_on_disk, pieces_ahead
-from stinet.data.runs import ArrayFrames, Mapped, PictureFrames, Shelf
+from stinet.data.shelf import ArrayFrames, Mapped, PictureFrames, Shelf
 from stinet.errors import InputError, OutputError
 
 __all__ = ["build", "is_complete", "shelves"]

@@ -14,12 +14,10 @@ from stinet.data import layouts, store
 from stinet.data.collection import MEASURED, Collection, check_headers
 from stinet.data.runs import (
     VALIDATION_FRAMES,
-    ArrayFrames,
     Batch,  # noqa: F401 - offered beside the function that leads to it
-    Mapped,
     Runs,
-    Shelf,
 )
+from stinet.data.shelf import ArrayFrames, Mapped, Shelf
 from stinet.errors import InputError
 
 __all__ = ["TrainingData", "open_training_data"]
