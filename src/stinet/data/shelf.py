@@ -1,8 +1,8 @@
 """Runs of one size, one after the other in arrays: sharp frames, LR frames and flows.
 
 A run is a number of consecutive frames of one scene. Arrays are files opened memory-mapped, so the operating system
-keeps what is used and a pickled shelf carries paths, not frames; or they lie in the memory of a device. Sharp frames may
-also be image files, decoded when they are read.
+keeps what is used and a pickled shelf carries paths, not frames; or they lie in the memory of a device. Sharp frames
+may also be image files, decoded when they are read.
 """
 
 from dataclasses import dataclass
