@@ -174,8 +174,7 @@ def test_the_mean_of_the_terms_of_all_draws_is_the_whole_term() -> None:
     truth = sliding(4, 20, dtype=torch.float64)
     made = shaken(truth)
     every = draws(PAPER, 4)
-    copies = [clip.expand(len(every), -1, -1, -1, -1) for clip in (made, truth)]
-    mean = motion_terms(*copies, every, PAPER)
+    mean = motion_terms(made.repeat(len(every), 1, 1, 1, 1), truth.repeat(len(every), 1, 1, 1, 1), every, PAPER)
     whole = motion_terms(made, truth, [everything(PAPER, 4)], PAPER)
     assert {name: term.item() for name, term in mean.items()} == pytest.approx(
         {name: term.item() for name, term in whole.items()}, rel=1e-9

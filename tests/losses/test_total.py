@@ -58,10 +58,18 @@ def test_identical_clips_have_no_loss_but_what_a_relative_term_says_of_the_truth
 
 def test_half_precision_frames_are_judged_in_single_precision_under_autocast_too() -> None:
     made, truth = clips(1)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss, terms = motion(motion_sampling="sampled").total(made.bfloat16(), None, None, truth, truth)
-    assert loss.dtype == torch.float32
-    assert {term.dtype for term in terms.values()} == {torch.float32}
+    losses = motion(motion_sampling="sampled")
+    found = []
+    for dtype in (torch.float16, torch.float32):
+        frames = made.half().to(dtype).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, terms = losses.total(frames, None, None, truth, truth)
+        assert {value.dtype for value in (loss, *terms.values())} == {torch.float32}
+        (2**10 * loss).backward()  # scaled, as the loop does for float16
+        assert frames.grad is not None
+        found.append((loss.item(), frames.grad.float()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    assert (found[0][1] - found[1][1]).norm() < 1e-3 * found[1][1].norm()
 
 
 @pytest.mark.parametrize("every", [1, 3])
@@ -89,6 +97,20 @@ def test_a_batch_in_parts_draws_the_flows_of_the_whole() -> None:
     torch.testing.assert_close((total(3, 0) + total(1, 2)) / 2, whole)
 
 
+def test_a_batch_in_parts_has_the_gradient_of_the_whole_limit_included() -> None:
+    made, truth = clips(4)
+    losses = motion(motion_sampling="sampled", motion_limit=20.0)
+
+    def gradient(*items: int) -> Tensor:
+        own, frames = list(items), made.clone().requires_grad_()
+        losses.total(frames[own], None, None, truth[own], truth[own], items=items)[0].backward()
+        assert frames.grad is not None
+        return frames.grad
+
+    whole = gradient(0, 1, 2, 3)
+    torch.testing.assert_close((gradient(0, 1) + gradient(2, 3)) / 2, whole, rtol=1e-4, atol=1e-7)
+
+
 def test_another_seed_or_step_draws_other_flows() -> None:
     made, truth = clips(3)
     losses = motion(motion_sampling="sampled")
@@ -97,6 +119,11 @@ def test_another_seed_or_step_draws_other_flows() -> None:
         for seed, step in ((0, 0), (1, 0), (0, 1))
     ]
     assert len(set(drawn)) == 3
+
+
+def test_a_limit_below_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"must not be negative.*'motion_limit': -1"):
+        motion(motion_limit=-1.0)
 
 
 def test_a_perceptual_term_without_weights_is_refused() -> None:

@@ -107,6 +107,15 @@ def test_an_expansion_serves_both_directions_and_several_pairs() -> None:
         assert torch.equal(flow_between(expansions[i], expansions[j]), farneback(frames[i], frames[j]))
 
 
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_frames_named_by_number_give_the_flows_of_those_frames(*, differentiable: bool) -> None:
+    frames = torch.cat([scene(64, 64, dx) for dx in (0.0, 1.0, 2.5)]).requires_grad_(differentiable)
+    expansion = expand(frames)
+    first, second = torch.tensor([0, 2, 0, 1]), torch.tensor([1, 0, 2, 1])
+    expected = farneback(frames[first], frames[second])
+    torch.testing.assert_close(flow_between(expansion.of(first), expansion.of(second)), expected, atol=1e-4, rtol=0)
+
+
 def test_an_expansion_used_without_gradients_first_still_passes_them_later() -> None:
     first, second = scene(40, 40).requires_grad_(), scene(40, 40, 1.0)
     expansions = expand(first), expand(second)

@@ -43,6 +43,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from stinet.config import LossConfig
+from stinet.losses.distance import at_least_float32
 from stinet.ops.farneback import expand, flow_between
 
 __all__ = [
@@ -97,7 +98,7 @@ def motion_consistency(
     gradients = []
     for begin in range(0, len(chosen), group):
         part = slice(begin, begin + group)
-        frames = made[part].detach().requires_grad_(made.requires_grad)
+        frames = at_least_float32(made[part].detach()).requires_grad_(made.requires_grad)
         found = motion_terms(frames, truth[part], chosen[part], config)
         share = frames.shape[0] / made.shape[0]
         if torch.is_grad_enabled() and made.requires_grad:
