@@ -462,6 +462,8 @@ class TrainConfig:
             (self.crop_px < 8, f"a crop of {self.crop_px} px is too small to learn from: use at least 8"),
             (self.layout != "auto" and not self.data,
              f"layout {self.layout} needs its folder: name it with data=FOLDER"),
+            (bool(self.stages) and self.steps != _default(type(self), "steps"),
+             f"steps {self.steps} beside stages, which have their own: set stages.0.steps and so on"),
             (self.frames == 1 and self.loss.motion > 0,
              "a single frame has no motion: set loss.motion to 0 where frames is 1"),
         ]  # fmt: skip
@@ -515,6 +517,10 @@ RUN_SETTINGS = frozenset(
     }
 )  # fmt: skip
 """Settings of `TrainConfig` that no stage may change."""
+
+
+def _default(kind: type, name: str) -> Any:
+    return next(field.default for field in dataclasses.fields(kind) if field.name == name)
 
 
 Settings = TypeVar("Settings")

@@ -46,6 +46,8 @@ def settings(video: Path, out: Path, **changed: object) -> TrainConfig:
         "save_every": 100, "validate_every": 3, "precision": "fp32", "device": "cpu", "tensorboard": False,
         "threads": 1,
     }  # fmt: skip
+    if "stages" in changed:
+        del values["steps"]
     return TrainConfig(**{**values, **changed})  # pyright: ignore[reportArgumentType]
 
 

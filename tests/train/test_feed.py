@@ -1,10 +1,11 @@
 """Every process sees its slice of every step's crops, whoever draws them."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
-from small_runs import data_of
+from small_runs import data_of, settings
 
 from stinet.config import TrainConfig
 from stinet.train.feed import batches
@@ -32,8 +33,9 @@ def test_processes_share_out_the_crops_of_a_step_in_order(config: TrainConfig) -
         assert torch.equal(joined, runs.draw(config, step, range(6)).low)
 
 
-def test_a_stage_of_single_frames_is_fed_single_frames(config: TrainConfig) -> None:
-    config = dataclasses.replace(config, stages=({"steps": 1, "frames": 1, "batch": 3}, {"steps": 1, "crop_px": 12}))
+def test_a_stage_of_single_frames_is_fed_single_frames(video: Path, tmp_path: Path) -> None:
+    stages = ({"steps": 1, "frames": 1, "batch": 3}, {"steps": 1, "crop_px": 12})
+    config = settings(video, tmp_path, stages=stages)
     machine, runs = open_machine(config), data_of(config).training
     single, clip = batches(runs, Plan(config), machine, 0, workers=0)
     assert single.low.shape == (3, 1, 3, 8, 8)

@@ -44,9 +44,9 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(confi
     assert_equal_runs(fit(halves, tell=quiet), whole)
 
 
-def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(config: TrainConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(
-        config, save_every=1, validate_every=100,
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(video: Path, tmp_path: Path) -> None:
+    config = settings(
+        video, tmp_path / "whole", save_every=1, validate_every=100,
         stages=({"steps": 3, "frames": 1}, {"steps": 15, "schedule": "cosine"}),
     )  # fmt: skip
     whole = fit(config, tell=quiet)
@@ -57,7 +57,7 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(config: TrainConfig,
     log = Path(killed.out) / "log.jsonl"
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 3):
         time.sleep(0.01)
-    time.sleep(random.random() / 4)  # any moment will do, one when a state is being written too
+    time.sleep(random.random() / 10)  # any moment will do, one when a state is being written too
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it came to its end before it was killed"
     assert "killed" in read_status(Path(killed.out))

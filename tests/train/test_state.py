@@ -131,7 +131,7 @@ def test_a_state_file_that_is_none_is_named(config: TrainConfig) -> None:
     ({"precision": "bf16"}, "precision: fp32 then, bf16 now"),
     ({"seed": 1}, "seed: 0 then, 1 now"),
     ({"overrides": {"channels": 16}}, "another network"),
-    ({"stages": ({"steps": 6, "crop_px": 12},)}, r"stages\.0\.crop_px: 8 then, 12 now"),
+    ({"steps": 10_000, "stages": ({"steps": 6, "crop_px": 12},)}, r"stages\.0\.crop_px: 8 then, 12 now"),
 ])  # fmt: skip
 def test_other_settings_are_refused_with_the_difference(
     config: TrainConfig, changed: dict[str, Any], said: str
@@ -144,7 +144,7 @@ def test_other_settings_are_refused_with_the_difference(
 @pytest.mark.parametrize("changed", [
     {"steps": 9, "schedule": "cosine"},
     {"log_every": 7, "workers": 2, "threads": 2, "compile": "off", "accumulate": 2},
-    {"stages": ({"steps": 4}, {"steps": 5, "rate": 0.1})},
+    {"steps": 10_000, "stages": ({"steps": 4}, {"steps": 5, "rate": 0.1})},
 ])  # fmt: skip
 def test_what_is_yet_to_come_and_how_it_is_worked_may_change(config: TrainConfig, changed: dict[str, Any]) -> None:
     trained(config, 2)
