@@ -4,7 +4,8 @@
 
 Both are measured by `stinet evaluate`'s protocol on every set of clips; the first set decides. The weights go to
 src/stinet/weights/NAME.safetensors in half size with the figures in their header, the card to NAME.md beside them.
-`--force` replaces in any case (the first weights, another network).
+`--force` replaces in any case (another network). The run's state lies beside its weights; it is kept as
+state/NAME.safetensors, averages and moments in half size, so that the next run can start from it.
 """
 
 import argparse
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from stinet.catalogue import WEIGHTS, clip_function
-from stinet.checkpoint import as_half, load_model, read_header, save_model
+from stinet.checkpoint import as_half, load_model, load_tensors, read_header, save_model, save_tensors
 from stinet.data.benchmarks import find_clips
 from stinet.evaluate import benchmark
 from stinet.evaluate.measuring import Measures
 from stinet.report.tables import table
+
+STATES = Path(__file__).parents[1] / "state"
 
 CARD = """# {name}
 
@@ -62,6 +65,14 @@ def line(part: dict[str, Any]) -> str:
     return f"{part['psnr_db']:.2f} / {part['ssim']:.4f}"
 
 
+def keep_state(source: Path, target: Path) -> None:
+    """Keep a run's state: the weights as they are, everything else in half size."""
+    tensors, header = load_tensors(source)
+    small = as_half({name: tensor for name, tensor in tensors.items() if not name.startswith("net.")})
+    save_tensors(target, {**tensors, **small}, {key: value for key, value in header.items() if key != "checksum"})
+    print(f"kept: {target}, step {header['done']}")
+
+
 def main() -> None:
     """Measure, compare, and ship."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -102,6 +113,7 @@ def main() -> None:
     save_model(target, net, as_half(net.state_dict()), {**about, **new})
     target.with_suffix(".md").write_text(card, encoding="utf-8")
     print(f"shipped: {target} and its card; {before}")
+    keep_state(options.weights.with_name("state.safetensors"), STATES / f"{options.name}.safetensors")
 
 
 if __name__ == "__main__":
