@@ -204,3 +204,10 @@ def test_term_gradients_are_those_of_each_weighted_term(config: TrainConfig) -> 
     doubled = stepper_of(dataclasses.replace(config, loss=dataclasses.replace(loss, draft_low=0.6)))
     assert term_gradients(doubled, batch)["draft_low"] == pytest.approx(2 * found["draft_low"], rel=1e-3)
     assert min(found.values()) > 0
+
+
+def test_a_file_that_only_the_last_stage_needs_is_missed_before_the_first_step(video: Path, tmp_path: Path) -> None:
+    last = {"steps": 1, "loss": {"perceptual": 0.1, "vgg": str(tmp_path / "gone.pth")}}
+    config = settings(video, tmp_path / "run", stages=({"steps": 5}, last))
+    with pytest.raises(StinetError, match=r"gone\.pth"):
+        stepper_of(config)

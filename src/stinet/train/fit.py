@@ -44,7 +44,7 @@ def fit(
     machine = open_machine(config)
     tell = tell if machine.is_first else _keep_silent
     out = Path(config.out)
-    _settle(config)
+    _settle(config, machine.device)
     if machine.is_first:
         refuse_second_process(out)
     run = begin(config, machine, tell)
@@ -114,7 +114,9 @@ def _save(run: Run, views: Views) -> None:
         views.beat(at_once=True, saved=run.done)
 
 
-def _settle(config: TrainConfig) -> None:
+def _settle(config: TrainConfig, device: torch.device) -> None:
+    """Memory, threads and kernels that are fastest for this machine."""
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # crops of a stage are all of one size
     runtime.reuse_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -128,10 +130,12 @@ def _keep_silent(text: str) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C or SIGTERM ends the run after its step, with the state saved."""
+    """The first Ctrl-C or SIGTERM ends the run after its step, with the state saved; the second one at once."""
     seen: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt
         seen.append(number)
 
     try:

@@ -67,7 +67,9 @@ class Stepper:
             run.net.compile()
         self.learner, self.optimizer = fabric.setup(Learner(run.net), run.optimizer)
         self.stage = run.plan.at(run.done)
-        self.losses = Losses(self.stage.config.loss, run.machine.device)
+        # all of them now: a file that is missing must not end the run in its last stage
+        self._losses = _losses_of(run)
+        self.losses = self._losses[self.stage.number]
 
     def __call__(self, batch: Batch, *, wants_stop: bool = False) -> Outcome:
         """Take this process' crops of step `run.done`, and go one step on.
@@ -121,8 +123,7 @@ class Stepper:
     def _enter(self, stage: Stage) -> None:
         if stage.number == self.stage.number:
             return
-        if stage.config.loss != self.stage.config.loss:
-            self.losses = Losses(stage.config.loss, self.run.machine.device)
+        self.losses = self._losses[stage.number]
         self.run.judge.forget()
         self.stage = stage
 
@@ -132,6 +133,15 @@ class Stepper:
         if scaler is not None:
             scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+def _losses_of(run: Run) -> list[Losses]:
+    """The loss of every stage; stages with the same settings share one."""
+    found: list[Losses] = []
+    for stage in run.plan.stages:
+        same = (losses for losses in found if losses.config == stage.config.loss)
+        found.append(next(same, None) or Losses(stage.config.loss, run.machine.device))
+    return found
 
 
 @torch.no_grad()
