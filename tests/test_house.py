@@ -95,6 +95,12 @@ def test_annotations_are_evaluated_everywhere() -> None:
     assert future_complaints({**package(), **suite()}) == []
 
 
+def test_no_two_test_files_share_a_name() -> None:
+    # pytest imports them by their bare names
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, following in zip(names, names[1:], strict=False) if name == following] == []
+
+
 def test_the_repository_knows_no_folder_outside() -> None:
     files = [path for folder in ("src", "tests", "recipes", "docs") for path in sorted((ROOT / folder).rglob("*"))]
     texts = [path for path in files if path.suffix in {".py", ".md", ".yaml", ".toml", ".json", ".txt"}]
