@@ -6,6 +6,7 @@ made-up sources that break it. Imports inside functions and under TYPE_CHECKING 
 
 import ast
 import graphlib
+import itertools
 import re
 import sys
 import tomllib
@@ -98,7 +99,7 @@ def test_annotations_are_evaluated_everywhere() -> None:
 def test_no_two_test_files_share_a_name() -> None:
     # pytest imports them by their bare names
     names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
-    assert [name for name, following in zip(names, names[1:], strict=False) if name == following] == []
+    assert [name for name, following in itertools.pairwise(names) if name == following] == []
 
 
 def test_the_repository_knows_no_folder_outside() -> None:
