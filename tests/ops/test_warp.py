@@ -132,7 +132,7 @@ def test_the_cubic_kernel_keeps_more_detail_than_the_bilinear_one() -> None:
 
 
 @pytest.mark.parametrize("is_learned", [True, False])
-def test_a_flow_that_is_no_number_stays_inside_of_memory_on_the_way_back(is_learned: bool) -> None:
+def test_a_flow_that_is_no_number_stays_inside_of_memory_on_the_way_back(*, is_learned: bool) -> None:
     image = torch.rand(2, 8, 9, 7, requires_grad=True)
     flow = torch.full((2, 2, 9, 7), torch.nan, requires_grad=is_learned)
     warp(image, flow).sum().backward()

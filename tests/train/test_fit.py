@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from small_runs import quiet, settings, weights
 
+from stinet import runtime
 from stinet.checkpoint import load_model
 from stinet.config import TrainConfig
 from stinet.train.fit import fit
@@ -63,6 +64,26 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(video: Path, tmp_pat
     assert "killed" in read_status(Path(killed.out))
     resumed = fit(killed, tell=quiet)
     assert_equal_runs(resumed, whole)
+
+
+def test_what_a_probe_chose_is_kept_when_a_run_goes_on(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    probing = dataclasses.replace(config, threads=0, precision="auto", steps=1)
+    told: list[str] = []
+    try:
+        monkeypatch.setattr(runtime, "use_fastest_threads", lambda: torch.set_num_threads(2))
+        monkeypatch.setattr(runtime, "has_bfloat16", lambda _="cpu": True)
+        fit(probing, tell=quiet)
+        monkeypatch.setattr(runtime, "use_fastest_threads", lambda: torch.set_num_threads(1))
+        monkeypatch.setattr(runtime, "has_bfloat16", lambda _="cpu": False)
+        torch.set_num_threads(1)
+        run = fit(dataclasses.replace(probing, steps=2), tell=told.append)
+        assert (torch.get_num_threads(), run.machine.precision) == (2, "bf16")
+        assert not any("not bit for bit" in text for text in told)
+        fit(dataclasses.replace(probing, steps=3, threads=1), tell=told.append)
+        assert any("threads 2 then, 1 now: not bit for bit" in text for text in told)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_folder_holds_log_curve_sheet_and_models_that_load(config: TrainConfig) -> None:

@@ -5,10 +5,11 @@ nothing had happened. The first Ctrl-C or SIGTERM ends it after the step, with i
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from stinet.data.training import Batch, Runs, TrainingData, open_training_data
 from stinet.model.stinet import STINet
 from stinet.train.feed import batches
 from stinet.train.machine import open_machine
-from stinet.train.state import Run, begin, save_state
+from stinet.train.state import Run, begin, chosen_before, save_state
 from stinet.train.status import refuse_second_process
 from stinet.train.step import Stepper, offset_px, term_gradients
 from stinet.train.validate import mean_figures, pictures, table, validate
@@ -41,10 +42,11 @@ def fit(
         StinetError: training diverged, or its packages are not installed.
 
     """
-    machine = open_machine(config)
+    chosen = chosen_before(Path(config.out))
+    machine = open_machine(config, chosen)
     tell = tell if machine.is_first else _keep_silent
     out = Path(config.out)
-    _settle(config, machine.device)
+    _settle(config, machine.device, chosen)
     if machine.is_first:
         refuse_second_process(out)
     run = begin(config, machine, tell)
@@ -114,12 +116,14 @@ def _save(run: Run, views: Views) -> None:
         views.beat(at_once=True, saved=run.done)
 
 
-def _settle(config: TrainConfig, device: torch.device) -> None:
+def _settle(config: TrainConfig, device: torch.device, chosen: Mapping[str, Any]) -> None:
     """Memory, threads and kernels that are fastest for this machine."""
     torch.backends.cudnn.benchmark = device.type == "cuda"  # crops of a stage are all of one size
     runtime.reuse_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
+    elif chosen.get("device") == device.type and "threads" in chosen:
+        torch.set_num_threads(chosen["threads"])  # another number would round otherwise
     else:
         runtime.use_fastest_threads()
 

@@ -6,9 +6,10 @@ on GPUs). Mixed precision is autocast, with a loss scaler for fp16. Inputs are n
 would lose what they are for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -69,8 +70,10 @@ class Machine:
             yield
 
 
-def open_machine(config: TrainConfig) -> Machine:
+def open_machine(config: TrainConfig, chosen: Mapping[str, Any] = MappingProxyType({})) -> Machine:
     """Join the other processes if there are any, and take this one's device.
+
+    `chosen` is what a resumed run chose for itself before (`state.chosen_before`); on the same device it is kept.
 
     Raises:
         StinetError: Lightning Fabric is not installed.
@@ -90,7 +93,8 @@ def open_machine(config: TrainConfig) -> Machine:
                 f"{stage.config.batch} crops cannot be divided equally among {processes.total} processes with"
                 f" {stage.config.accumulate} parts each"
             )
-    precision = _precision(config.precision, kind)
+    is_kept = config.precision == "auto" and chosen.get("device") == kind and "precision" in chosen
+    precision = chosen["precision"] if is_kept else _precision(config.precision, kind)
     fabric = Fabric(
         accelerator=kind,
         devices=processes.local,

@@ -10,6 +10,7 @@ these settings; what only moves, watches or divides the work may change, and so 
 length and the schedule of the stage under way, and every later stage.
 """
 
+import contextlib
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stinet.checkpoint import load_model, load_tensors, save_tensors
+from stinet.checkpoint import load_model, load_tensors, read_header, save_tensors
 from stinet.config import LossConfig, ModelConfig, TrainConfig, from_mapping
 from stinet.errors import CheckpointError, ConfigError
 from stinet.model.stinet import STINet
@@ -28,7 +29,7 @@ from stinet.train.divergence import Judge
 from stinet.train.machine import Machine
 from stinet.train.schedule import Plan
 
-__all__ = ["NEWEST", "PREVIOUS", "Run", "begin", "save_state"]
+__all__ = ["NEWEST", "PREVIOUS", "Run", "begin", "chosen_before", "save_state"]
 
 NEWEST = "state.safetensors"
 PREVIOUS = "state.previous.safetensors"
@@ -90,6 +91,7 @@ class Run:
             "updates": self.updates, "seconds": self.seconds, "best_db": self.best_db,
             "judge": self.judge.remembered(), "scaler": self.machine.fabric.strategy.precision.state_dict(),
             "device": self.machine.device.type, "precision": self.machine.precision,
+            "threads": torch.get_num_threads(),
         }  # fmt: skip
 
     def take_over(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -130,13 +132,26 @@ def begin(config: TrainConfig, machine: Machine, tell: Callable[[str], None]) ->
         _refuse_another_run(config, header, Path(config.out))
         run.resume(tensors, header)
         tell(f"going on at step {run.done} of {run.plan.steps}")
-        now = (machine.device.type, machine.precision)
-        then = (header.get("device", now[0]), header.get("precision", now[1]))
-        if then != now:
-            tell(f"trained on {then[0]} in {then[1]} so far, now on {now[0]} in {now[1]}: not bit for bit the same run")
+        now = {"device": machine.device.type, "precision": machine.precision, "threads": torch.get_num_threads()}
+        if machine.device.type != "cpu":
+            del now["threads"]
+        other = [
+            f"{key} {header[key]} then, {value} now" for key, value in now.items() if header.get(key, value) != value
+        ]
+        if other:
+            tell(f"{', '.join(other)}: not bit for bit the same run")
     elif config.start:
         _start_from(run, Path(config.start), tell)
     return run
+
+
+def chosen_before(out: Path) -> dict[str, Any]:
+    """The device, precision and threads that the folder's run was trained with: what a probe chose must not change."""
+    for path in (out / NEWEST, out / PREVIOUS):
+        with contextlib.suppress(CheckpointError):
+            header = read_header(path)
+            return {key: header[key] for key in ("device", "precision", "threads") if key in header}
+    return {}
 
 
 def save_state(run: Run, out: Path) -> None:
