@@ -241,3 +241,14 @@ def test_a_video_that_cannot_be_read_or_is_too_short_is_named_by_its_header(tmp_
     (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(64))
     with pytest.raises(InputError, match=r"broken\.mp4"):
         check_headers(collect(tmp_path))
+
+
+def test_a_list_with_a_byte_order_mark_is_read_and_one_that_is_no_text_is_named(vimeo: Path, adobe: Path) -> None:
+    for place, name in ((vimeo, "sep_trainlist.txt"), (adobe, "adobe240fps_folder_train.txt")):
+        before = names(collect(place).training)
+        file = place / name
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+        assert names(collect(place).training) == before
+        file.write_bytes(b"00001/\xff\n")
+        with pytest.raises(InputError, match=f"{name}: is no UTF-8 text"):
+            collect(place)

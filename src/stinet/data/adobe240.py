@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stinet.data.clip import VIDEO_SUFFIXES, Clip, image_clip, image_size, images_in, video_clip
-from stinet.data.collection import MEASURED, Collection, gap_in, refuse, spread
+from stinet.data.collection import MEASURED, Collection, gap_in, read_list, refuse, spread
 from stinet.errors import InputError
 from stinet.video.images import natural_order
 
@@ -66,7 +66,7 @@ def benchmark(folder: Path) -> list[Clip]:
 def _names(folder: Path, part: str) -> list[str]:
     """Names of a part's videos: those of its list, or of its folder of frames; none where there is neither."""
     if file := _list_of(folder, part):
-        names = file.read_text(encoding="utf-8").split()
+        names = read_list(file).split()
         if not names:
             raise InputError(f"{file}: names no video")
         return names

@@ -15,7 +15,7 @@ from stinet.data.clip import Clip, image_size
 from stinet.errors import InputError
 from stinet.video.read import probe
 
-__all__ = ["MEASURED", "SHORTEST", "Collection", "check_headers", "gap_in", "refuse", "spread"]
+__all__ = ["MEASURED", "SHORTEST", "Collection", "check_headers", "gap_in", "read_list", "refuse", "spread"]
 
 MEASURED = 24
 """Clips, or runs of them, that a validation measures at most."""
@@ -79,6 +79,23 @@ def check_headers(collection: Collection) -> None:
         if collection.has_one_size and size != usual:
             problems.append(f"{clip.name}: frames of {_text(size)}, but those of the clips before are {_text(usual)}")
     refuse(problems)
+
+
+def read_list(file: Path) -> str:
+    """The text of a list of clips; a byte order mark before it is no part of it.
+
+    Raises:
+        InputError: there is no such file, or it is no UTF-8 text.
+
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: missing") from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: is no UTF-8 text (byte {error.start}); save the list as UTF-8") from error
 
 
 def spread(items: Sequence[Clip], count: int) -> list[Clip]:

@@ -11,7 +11,7 @@ No run of a shard that `validation.txt` names is trained on, listed or not.
 from pathlib import Path
 
 from stinet.data.clip import Clip, video_clip
-from stinet.data.collection import Collection, refuse
+from stinet.data.collection import Collection, read_list, refuse
 from stinet.errors import InputError
 
 __all__ = ["RUN", "collect", "matches"]
@@ -55,7 +55,7 @@ def _listed(file: Path) -> frozenset[tuple[str, int]]:
     """Shard and first frame of the runs that are only measured."""
     if not file.exists():
         raise InputError(f"{file}: missing; it lists the validation runs (shard, first frame, frames)")
-    rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.split("\t") for line in read_list(file).splitlines() if line.strip()]
     try:
         return frozenset((row[0], int(row[1])) for row in rows)
     except (IndexError, ValueError) as error:
@@ -66,5 +66,5 @@ def _in_manifest(file: Path) -> set[str]:
     """Shards that the manifest names; none without one."""
     if not file.exists():
         return set()
-    lines = file.read_text(encoding="utf-8").splitlines()[1:]
+    lines = read_list(file).splitlines()[1:]
     return {line.split("\t")[0] for line in lines if line.strip()}

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stinet.data.clip import Clip, image_clip
-from stinet.data.collection import MEASURED, Collection, refuse, spread
+from stinet.data.collection import MEASURED, Collection, read_list, refuse, spread
 from stinet.errors import InputError
 
 __all__ = ["GROUPS", "benchmark", "collect", "matches"]
@@ -66,10 +66,7 @@ def _list_of(folder: Path, group: str) -> Path | None:
 
 
 def _listed(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8").split()
-    except OSError as error:
-        raise InputError(f"{file}: {'missing' if isinstance(error, FileNotFoundError) else error.strerror}") from error
+    lines = read_list(file).split()
     if not lines:
         raise InputError(f"{file}: names no septuplet")
     return lines
