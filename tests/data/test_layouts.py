@@ -252,3 +252,18 @@ def test_a_list_with_a_byte_order_mark_is_read_and_one_that_is_no_text_is_named(
         file.write_bytes(b"00001/\xff\n")
         with pytest.raises(InputError, match=f"{name}: is no UTF-8 text"):
             collect(place)
+
+
+def test_adobe240_never_trains_on_videos_of_its_test_list(adobe: Path) -> None:
+    (adobe / "adobe240fps_folder_train.txt").unlink()
+    found = collect(adobe)
+    assert {"GOPR9653", "IMG_0001", "GOPR9633"}.isdisjoint(names(found.clips))
+    assert found.training
+
+
+def test_adobe240_is_recognised_by_its_folders_of_frames_alone(tmp_path: Path) -> None:
+    for part, name in (("train", "IMG_0003"), ("test", "IMG_0005")):
+        write_frames(tmp_path / "frame" / part / name, moving(0, 3, (16, 648)), ["0.png", "1.png", "2.png"])
+    assert layouts.recognise(tmp_path) == "adobe240"
+    assert [(clip.name, clip.group) for clip in find_clips(tmp_path)] == [("IMG_0005", "adobe240")]
+    assert names(collect(tmp_path).training) == ["IMG_0003"]

@@ -5,8 +5,8 @@
       adobe240fps_folder_train.txt, _valid.txt, _test.txt           names without suffix: the split of TMNet and later
 
 or, in place of the videos, their frames as papers' scripts write them: `frame/train/NAME/0.png, 1.png, ..` (also
-`train/NAME`, `frame/NAME`, `NAME`). Lists may lie beside the videos or in `data/`. Without lists every sixteenth video
-is held out.
+`train/NAME`, `frame/NAME`, `NAME`). Lists may lie beside the videos or in `data/`. Where no part to train on is named,
+every sixteenth of the videos that no other part names is held out.
 
 Truth and input are each made in one step from the stored 1280x720 frames: 640x360 by 1/2, 160x90 by 1/8 (clip.py, Eq.
 1, reduced = 2; for a network of scale 4). The lists' authors made theirs so. Frames stored no larger than 640 pixels
@@ -32,8 +32,8 @@ _PARTS = ("train", "valid", "test")
 
 def matches(folder: Path) -> bool:
     """Whether the folder has this layout."""
-    has_list = any(_list_of(folder, part) for part in _PARTS)
-    return folder.name == VIDEOS or (folder / VIDEOS).is_dir() or has_list
+    has_part = any(_list_of(folder, part) or (folder / "frame" / part).is_dir() for part in _PARTS)
+    return folder.name == VIDEOS or (folder / VIDEOS).is_dir() or has_part
 
 
 def collect(folder: Path) -> Collection:
@@ -47,7 +47,10 @@ def collect(folder: Path) -> Collection:
         training = _clips(folder, names)
         measured = _clips(folder, _names(folder, "valid") or _names(folder, "test"))
     else:
-        everything = _clips(folder, sorted(_present(folder)))
+        tested = {*_names(folder, "valid"), *_names(folder, "test")}
+        everything = _clips(folder, sorted(set(_present(folder)) - tested))
+        if not everything:
+            raise InputError(f"{folder}: all its videos are to be measured, none is left to train on")
         measured = everything[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or everything[1:][-1:]
         training = [clip for clip in everything if clip not in measured]
     return Collection(layout="adobe240", training=training, validation=spread(measured, MEASURED), has_one_size=False)
