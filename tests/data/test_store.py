@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import pickle
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -315,3 +316,11 @@ def test_a_corpus_that_an_earlier_version_prepared_stays_valid(
     old = opened(corpus, cache)
     for one, other in ((old.training.draw(config, 3, range(6)), drawn), (old.validation.clip(0), measured)):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_image_files_whose_names_are_no_unicode_are_prepared_and_read(tmp_path: Path, cache: Path) -> None:
+    for name in ("a", "caf\udce9"):
+        write_frames(tmp_path / "clips" / name, moving(0, 9, (48, 64)), [f"{k}.png" for k in range(9)])
+    opened = open_training_data(dataclasses.replace(CONFIG, data=str(tmp_path / "clips"), cache=str(cache)))
+    assert opened.validation.clip(0).high.shape[1] == 7

@@ -225,3 +225,12 @@ def test_lpips_is_measured_where_its_files_are_named(evaluate: Evaluate, tmp_pat
     assert np.isfinite(value)
     assert value > 0
     assert f"{value:.4f}" in ran.out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_clip_whose_name_is_no_unicode_reaches_every_file(evaluate: Evaluate, tmp_path: Path) -> None:
+    write_frames(tmp_path / "clips" / "caf\udce9", moving(0, 3), ["0.png", "1.png", "2.png"])
+    ran = evaluate(tmp_path / "clips", "--csv", tmp_path / "f.csv", "--html", tmp_path / "f.html")
+    assert ran.code == 0, ran.err
+    assert "caf?" in ran.out
+    assert (tmp_path / "f.csv").read_text(encoding="utf-8").count("caf?") == 3

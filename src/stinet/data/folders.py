@@ -54,7 +54,7 @@ def benchmark(place: Path) -> list[Clip]:
 
 
 def _clip(place: Path) -> Clip:
-    name = place.resolve().name
+    name = place.resolve().name.encode(errors="replace").decode()  # one that is no Unicode can be written nowhere
     return image_clip(name, images_in(place)) if place.is_dir() else video_clip(name, place)
 
 

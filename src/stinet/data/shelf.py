@@ -5,6 +5,7 @@ keeps what is used and a pickled shelf carries paths, not frames; or they lie in
 may also be image files, decoded when they are read.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,7 +127,7 @@ class PictureFrames:
     def read(self, first: int, count: int, area: Area) -> UInt8[Tensor, "count height width 3"]:
         """An area of frames first .. first + count - 1."""
         top, left, height, width = area
-        files = [self.root / bytes(name).decode() for name in self._names[first : first + count]]
+        files = [self.root / os.fsdecode(bytes(name)) for name in self._names[first : first + count]]
         return torch.from_numpy(np.stack([read_image(file)[top : top + height, left : left + width] for file in files]))
 
     def __getstate__(self) -> dict[str, object]:

@@ -17,6 +17,7 @@ that want the same cache wait for it.
 """
 
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -295,7 +296,7 @@ def _list_files(writer: _Writer, clips: list[Clip], root: Path) -> None:
         return
     names: list[bytes] = []
     for number, index, _, frames, _ in writer.rows:
-        names += [str(file.relative_to(root)).encode() for file in clips[number].files[index : index + frames]]
+        names += [os.fsencode(file.relative_to(root)) for file in clips[number].files[index : index + frames]]
     np.save(writer.folder / f"{writer.name}-files.npy", np.array(names))
 
 
