@@ -58,8 +58,7 @@ def figures(path: Path) -> dict[str, Any]:
 
 def paper_rows(text: str) -> tuple[list[str], dict[str, list[str]]]:
     """Headings of sets, and the cells of every method, of the paper's table in a printed report."""
-    lines = text.partition("the columns of Table")[2].splitlines()
-    sets, names, *rows = lines[3:]
+    sets, names, *rows = text.partition("the columns of Table")[2].partition("\n\n")[2].splitlines()
     assert names.split()[0] == "method"
     cells = [row.split() for row in rows]
     return sets.split(), {row[0]: row[1:] for row in cells[: cells.index([]) if [] in cells else None]}
@@ -105,6 +104,7 @@ def test_the_first_tree_prints_the_columns_of_table_2(
     counts = {(clip["frames"], clip["given_frames"]) for clip in report["clips"].values()}
     assert counts == {(between + 2, 2)}
     assert report["protocol"]["name"] in ran.out
+    assert f"of septuplets frames 1 to {between + 2} alone" in ran.out
 
 
 def test_adobe240_has_its_truth_and_low_resolution_in_one_step_each(
@@ -234,3 +234,13 @@ def test_a_clip_whose_name_is_no_unicode_reaches_every_file(evaluate: Evaluate, 
     assert ran.code == 0, ran.err
     assert "caf?" in ran.out
     assert (tmp_path / "f.csv").read_text(encoding="utf-8").count("caf?") == 3
+
+
+def test_the_protocol_of_a_septuplet_in_the_csv_does_not_claim_that_every_frame_counts(
+    trees: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    out = tmp_path / "frames.csv"
+    assert evaluate(trees / "vimeo_septuplet", trees / "adobe240", "--between", 3, "--csv", out).code == 0
+    with out.open(encoding="utf-8", newline="") as file:
+        told = {(row["group"] == "adobe240", row["protocol"].rpartition(", ")[2]) for row in csv.DictReader(file)}
+    assert told == {(True, "every frame counts"), (False, "the first window of a clip counts")}

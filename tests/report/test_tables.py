@@ -92,3 +92,9 @@ def test_models_compete_in_a_column_and_clips_do_not() -> None:
 
 def test_what_could_not_be_measured_is_said() -> None:
     assert "net: LPIPS: name the files" in table(model("net", 20.0) | {"not_measured": {"lpips": "name the files"}})
+
+
+def test_the_protocol_stands_once_however_many_tables_there_are() -> None:
+    several = {"models": {"one": model("one", 20.0), "two": model("two", 30.0)}}
+    assert table(several).count("every frame counts; 4 in, 7 out") == 1
+    assert not any("protocol" in view.note for view in views(several))

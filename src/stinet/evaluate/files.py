@@ -35,5 +35,5 @@ def write_csv(report: Report, path: Path) -> None:
                         frame.index,
                         "given" if frame.is_given else "interpolated",
                         *(frame.figures.get(key, "") for key in keys),
-                        model.protocol.name,
+                        model.protocol.of_group(model.groups.get(clip, "")).name,
                     ])  # fmt: skip

@@ -22,7 +22,7 @@ from stinet.ops.resample import upsample
 from stinet.report.page import Page, Slider, write_page
 from stinet.report.pictures import busiest_box
 from stinet.report.plots import Plot
-from stinet.report.tables import models_of, views
+from stinet.report.tables import models_of, protocol_of, views
 
 __all__ = ["Album", "write_report"]
 
@@ -101,7 +101,7 @@ def _page(report: Report, album: Album, title: str) -> Page:
     first = models[0]
     return Page(
         title=title,
-        lead=f"Protocol: {first['protocol']['name']}.",
+        lead=f"Protocol: {protocol_of(values)}.",
         facts=_facts(first, values.get("run", {})),
         tables=[*tables[len(models) :], *tables[: len(models)]],  # what compares models comes first
         sliders=album.sliders(),
@@ -111,8 +111,7 @@ def _page(report: Report, album: Album, title: str) -> Page:
 
 def _facts(model: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, str]:
     protocol = model["protocol"]
-    facts = {"protocol": f"{protocol['name']}; {protocol['windows']}"}
-    facts |= {"low resolution": protocol["low_resolution"], "measured on": protocol["measure"]}
+    facts = {"low resolution": protocol["low_resolution"], "measured on": protocol["measure"]}
     facts |= {name.upper(): reason for name, reason in model.get("not_measured", {}).items()}
     for key, value in run.items():
         if isinstance(value, Mapping):

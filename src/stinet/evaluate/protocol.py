@@ -4,7 +4,7 @@ The windows themselves are cut by `data.benchmarks.windows`. Table I of the pape
 windows of 7 output frames or, as some networks were shown them, of 3; Table II has 3 and 5 frames in between.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stinet.config import EvaluateConfig
@@ -55,6 +55,11 @@ class Protocol:
         """In a few words, to stand beside every figure."""
         return f"{self.between} in between, windows of {self.window}, {_COUNTED[self.variant]}"
 
+    def of_group(self, group: str) -> "Protocol":
+        """The protocol of a group's clips: with several frames in between, one window of a septuplet counts."""
+        is_septuplet = self.between > 1 and group in SEPTUPLET_GROUPS
+        return replace(self, variant="first") if is_septuplet else self
+
     def cut(self, clip: Clip, frame_count: int) -> list[Window]:
         """The windows of a clip. A short one is shown in the longest that fits, where one frame stands in between.
 
@@ -68,8 +73,7 @@ class Protocol:
             raise InputError(
                 f"{clip.name}: {frame_count} frames are too few for {self.between} in between, it takes {self.window}"
             )
-        is_septuplet = clip.group in SEPTUPLET_GROUPS
-        return windows(frame_count, self.window, self.step, "first" if is_septuplet else self.variant)
+        return windows(frame_count, self.window, self.step, self.of_group(clip.group).variant)
 
     def to_json(self, scale: int) -> dict[str, Any]:
         """In words and numbers."""
@@ -82,5 +86,5 @@ class Protocol:
             "low_resolution": f"bicubic x1/{scale}, antialiased, rounded once to 8 bit",
             "measure": "Y of 8-bit RGB, peak 255, no border crop; mean over frames, then over clips",
             "identical_frames_psnr_db": PSNR_CAP_DB,
-            **({"septuplets": f"frames 1 to {self.window} of a septuplet"} if self.between > 1 else {}),
+            **({"septuplets": f"frames 1 to {self.window} alone"} if self.between > 1 else {}),
         }

@@ -1,8 +1,9 @@
 """Reports of `evaluate` as tables: views for a page, and the same views as text of fixed-width columns.
 
 For every model its clips (or, where they are many, the groups of its benchmark) with means; then the models side by
-side; then, where clips are those of the paper's sets, the columns of its Table I, or of Table II with several frames in
-between. The protocol stands with each of them. A report is taken as its JSON object, of one model or of several.
+side; then, where clips are those of the paper's sets, the columns of its Table I, or of Table II with several frames
+in between. The protocol is the same for all of them and stands once, above. A report is taken as its JSON object, of
+one model or of several.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import Any
 
 from stinet.report.page import Cell, Column, TableView
 
-__all__ = ["as_text", "models_of", "table", "views"]
+__all__ = ["as_text", "models_of", "protocol_of", "table", "views"]
 
 MOST_CLIPS = 60
 """Of more clips, text has the means alone."""
@@ -24,7 +25,7 @@ _SETS = {"vid4": "Vid4", "fast": "Vimeo-Fast", "medium": "Vimeo-Medium", "slow":
 
 def table(report: Mapping[str, Any]) -> str:
     """A report of `evaluate` as text, ready to print."""
-    blocks = []
+    blocks = [f"protocol: {protocol_of(report)}"]
     for view in views(report):
         rows = view.rows if len(view.rows) <= MOST_CLIPS else ()
         lines = [view.caption, *([view.note] if view.note else []), "", as_text(view.head, rows, view.foot)]
@@ -36,6 +37,16 @@ def table(report: Mapping[str, Any]) -> str:
 def models_of(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The object of every model in a report."""
     return list(report["models"].values()) if "models" in report else [report]
+
+
+def protocol_of(report: Mapping[str, Any]) -> str:
+    """How all clips of a report were shown; of septuplets too, where they were shown in another way."""
+    model = models_of(report)[0]
+    protocol, groups = model["protocol"], model.get("groups", {})
+    words = [protocol["name"], protocol["windows"]]
+    if "septuplets" in protocol and any(group in groups for group in ("fast", "medium", "slow")):
+        words.append(f"of septuplets {protocol['septuplets']}")
+    return "; ".join(words)
 
 
 def views(report: Mapping[str, Any]) -> list[TableView]:
@@ -121,7 +132,6 @@ def _clips_view(model: Mapping[str, Any]) -> TableView:
         head=[Column("clip"), Column("frames", digits=0), *(replace(figure.column, better="") for figure in figures)],
         rows=[row(name, scores) for name, scores in model["clips"].items()],
         foot=[*groups, row(f"mean of {len(model['clips'])}", model["mean"])],
-        note=f"protocol: {_protocol(model)}",
     )
 
 
@@ -144,7 +154,6 @@ def _side_by_side(models: Sequence[Mapping[str, Any]]) -> TableView:
             ]
             for model in models
         ],
-        note=f"protocol: {_protocol(models[0])}",
     )
 
 
@@ -168,7 +177,7 @@ def _papers_view(models: Sequence[Mapping[str, Any]]) -> TableView:
         caption=f"the columns of Table {'II' if between > 1 else 'I'}: PSNR and SSIM on Y",
         head=[Column("method"), *sets, *cost],
         rows=rows,
-        note=f"protocol: {_protocol(models[0])}" + ("; fps as the papers take it (--fps)" if cost else ""),
+        note="fps as the papers take it (--fps)" if cost else "",
     )
 
 
@@ -192,10 +201,6 @@ def _remarks(model: Mapping[str, Any]) -> list[str]:
             f" forwards of {fps['input']}"
         )
     return [f"{about['name']}: {text}" for text in found]
-
-
-def _protocol(model: Mapping[str, Any]) -> str:
-    return f"{model['protocol']['name']}; {model['protocol']['windows']}"
 
 
 def _spans(head: Sequence[Column]) -> list[tuple[str, int, int]]:
