@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stinet.errors import InputError, UsageError
+from stinet.report.curves import read_rows
 
 __all__ = ["Heart", "duration", "is_alive", "read_status", "refuse_second_process"]
 
@@ -75,7 +76,8 @@ def read_status(out: Path) -> str:
         InputError: there is no run.
 
     """
-    rows = _rows(out / "log.jsonl")
+    log = out / "log.jsonl"
+    rows = read_rows(log) if log.exists() else []
     run = _read(out / FILE)
     if not rows and not run:
         raise InputError(f"{out}: holds no training run (neither {FILE} nor log.jsonl)")
@@ -143,18 +145,6 @@ def _figures(row: Mapping[str, Any]) -> str:
         f"{found['psnr_db']:.3f} dB at step {row['step']} (given {found['given_db']:.3f},"
         f" interpolated {found['interpolated_db']:.3f})"
     )
-
-
-def _rows(log: Path) -> list[dict[str, Any]]:
-    if not log.exists():
-        return []
-    rows: list[dict[str, Any]] = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:  # cut off while it was written
-            continue
-    return rows
 
 
 def _read(file: Path) -> dict[str, Any]:
