@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -324,3 +325,22 @@ def test_image_files_whose_names_are_no_unicode_are_prepared_and_read(tmp_path: 
         write_frames(tmp_path / "clips" / name, moving(0, 9, (48, 64)), [f"{k}.png" for k in range(9)])
     opened = open_training_data(dataclasses.replace(CONFIG, data=str(tmp_path / "clips"), cache=str(cache)))
     assert opened.validation.clip(0).high.shape[1] == 7
+
+
+def test_a_run_that_waits_for_anothers_cache_says_so(corpus: Path, cache: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    opened(corpus, cache)
+    (folder,) = cache.iterdir()
+    (folder / "done.json").rename(folder / "hidden")
+    told: list[str] = []
+    with (folder / "lock").open("w") as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        config = dataclasses.replace(CONFIG, data=str(corpus), cache=str(cache))
+        waiting = pool.submit(open_training_data, config, told.append)
+        until = monotonic() + 20
+        while not any("waiting" in text for text in told) and monotonic() < until:
+            sleep(0.01)
+        (folder / "hidden").rename(folder / "done.json")
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert len(waiting.result(20).training)
+    assert sum("waiting" in text for text in told) == 1

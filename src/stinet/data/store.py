@@ -72,7 +72,7 @@ def build(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_one(folder):
+        with _only_one(folder, progress):
             if not is_complete(folder):
                 _build(collection, root, folder, scale, workers, progress)
     except OSError as error:
@@ -324,13 +324,17 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Wait until no other process builds this cache."""
+def _only_one(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
+    """Wait until no other process builds this cache, and say so."""
     try:
         import fcntl
     except ImportError:  # no POSIX: two runs must not be started at once there
         yield
         return
     with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"another process makes the cache in {folder}: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
