@@ -344,3 +344,16 @@ def test_a_run_that_waits_for_anothers_cache_says_so(corpus: Path, cache: Path) 
         fcntl.flock(held, fcntl.LOCK_UN)
         assert len(waiting.result(20).training)
     assert sum("waiting" in text for text in told) == 1
+
+
+@pytest.mark.parametrize("part", ["low", "flows", "files", "runs"])
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_complete_cache_that_was_damaged_is_named_with_the_remedy(
+    tmp_path: Path, cache: Path, part: str, *, is_gone: bool
+) -> None:
+    root = trees.septuplets(tmp_path / "vimeo")
+    opened(root, cache)
+    (file,) = cache.rglob(f"*-{part}.npy")
+    file.unlink() if is_gone else file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(InputError, match=f"{file.parent.name}: the cache is damaged .*delete this folder"):
+        opened(root, cache)

@@ -83,17 +83,32 @@ def build(
 
 
 def shelves(folder: Path, root: Path) -> list[tuple[Shelf, Int64[np.ndarray, "_ 2"]]]:
-    """Open a complete cache: shelves of all runs, and of each run its clip's number and its first frame in the clip."""
-    opened = []
-    for kind in json.loads((folder / "done.json").read_text(encoding="utf-8"))["kinds"]:
-        name, rows = kind["name"], np.load(folder / f"{kind['name']}-runs.npy")
-        low, flows = Mapped(folder / f"{name}-low.npy"), Mapped(folder / f"{name}-flows.npy")
-        if kind["is_on_disk"]:
-            high = PictureFrames(folder / f"{name}-files.npy", root, tuple(kind["size"]))
-        else:
-            high = ArrayFrames(Mapped(folder / f"{name}-high.npy"))
-        opened.append((Shelf(high, low, flows, rows[:, 2:]), rows[:, :2]))
-    return opened
+    """Open a complete cache: shelves of all runs, and of each run its clip's number and its first frame in the clip.
+
+    Raises:
+        InputError: a file of the cache is missing or damaged.
+
+    """
+    try:
+        kinds = json.loads((folder / "done.json").read_text(encoding="utf-8"))["kinds"]
+        return [_shelf(folder, root, kind) for kind in kinds]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder}: the cache is damaged ({error}); delete this folder, it is then made anew"
+        ) from error
+
+
+def _shelf(folder: Path, root: Path, kind: dict[str, Any]) -> tuple[Shelf, Int64[np.ndarray, "_ 2"]]:
+    """One kind of frames. Every file is mapped once, so that one that is cut off is found now and not in hour 5."""
+    name, rows = kind["name"], np.load(folder / f"{kind['name']}-runs.npy")
+    low, flows = Mapped(folder / f"{name}-low.npy"), Mapped(folder / f"{name}-flows.npy")
+    if kind["is_on_disk"]:
+        high = PictureFrames(folder / f"{name}-files.npy", root, tuple(kind["size"]))
+    else:
+        high = ArrayFrames(Mapped(folder / f"{name}-high.npy"))
+    if high.count != len(low.tensor) or not flows.tensor.ndim:
+        raise ValueError(f"{high.count} sharp frames and {len(low.tensor)} small ones of {name}")
+    return Shelf(high, low, flows, rows[:, 2:]), rows[:, :2]
 
 
 @dataclass
