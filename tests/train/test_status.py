@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,19 @@ def test_a_run_whose_process_is_gone_was_killed(folder: Path) -> None:
 def test_a_process_number_that_is_used_again_is_another_process(folder: Path) -> None:
     Heart(folder).beat(at_once=True, state="running", birth="1", **FACTS)
     assert ": killed" in read_status(folder)
+
+
+def test_on_windows_no_process_is_signalled_and_the_heartbeat_decides(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signalled: list[int] = []
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "kill", lambda pid, _: signalled.append(pid))
+    Heart(folder).beat(at_once=True, state="running", **FACTS)
+    run = json.loads((folder / FILE).read_text())
+    assert is_alive(run)
+    assert not is_alive({**run, "heard": time.time() - 600})
+    assert not signalled
 
 
 def test_a_finished_run_has_nothing_left(folder: Path) -> None:

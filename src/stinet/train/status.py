@@ -8,6 +8,7 @@ import json
 import math
 import os
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,8 +58,11 @@ def refuse_second_process(out: Path) -> None:
 
 
 def is_alive(run: Mapping[str, Any]) -> bool:
-    """Whether the process of a `run.json` runs on this machine; on another one: whether it was heard of lately."""
-    if run.get("host") != socket.gethostname():
+    """Whether the process of a `run.json` runs on this machine; on another one: whether it was heard of lately.
+
+    So too on Windows, where signal 0 is no question: it is Ctrl-C.
+    """
+    if sys.platform == "win32" or run.get("host") != socket.gethostname():
         return time.time() - run.get("heard", 0) < 12 * BEAT_S
     try:
         os.kill(int(run["pid"]), 0)
