@@ -159,6 +159,19 @@ def test_a_new_stage_has_its_loss_its_rate_and_no_old_losses_to_be_judged_by(vid
     assert stepper.run.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
 
 
+def test_motion_is_no_spike_where_its_gradient_is_limited(config: TrainConfig) -> None:
+    batch = first_batch(config)
+    usual = stepper_of(config)(batch).loss
+    for limit, is_skipped in ((100.0, False), (0.0, True)):
+        loss = LossConfig(motion=100.0, motion_pairs="adjacent", motion_limit=limit)
+        stepper = stepper_of(dataclasses.replace(config, loss=loss, spike=3.0))
+        kind = "draft_high,draft_low,motion_absolute,motion_relative,reconstruction"
+        stepper.run.judge.recall({"losses": {kind: [usual] * 30}})
+        outcome = stepper(batch)
+        assert outcome.loss > 3 * usual
+        assert bool(outcome.skipped) == is_skipped
+
+
 def test_half_precision_with_a_scaler_learns_and_an_overflow_lowers_the_scale(config: TrainConfig) -> None:
     stepper = stepper_of(dataclasses.replace(config, precision="fp16"))
     scaler: Any = getattr(stepper.run.machine.fabric.strategy.precision, "scaler")  # noqa: B009

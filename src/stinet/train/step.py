@@ -4,7 +4,7 @@ A step's crops are divided over the processes and, on each, into parts whose gra
 size and a loss is a mean over its slice, so the mean of their gradients is the gradient of all crops together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
@@ -88,8 +88,10 @@ class Stepper:
             self.learner, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
         )
         assert norm is not None
-        mean_loss, mean_norm, stops = machine.mean(loss, norm, float(wants_stop))
-        skipped = run.judge.verdict(terms, mean_loss, mean_norm, config.spike)
+        # a few pixels' flows make motion's value jump a hundredfold; where its gradient is limited that is no spike
+        steady = loss - (_motion_of(terms, config.loss) if config.loss.motion_limit else 0)
+        mean_loss, mean_steady, mean_norm, stops = machine.mean(loss, steady, norm, float(wants_stop))
+        skipped = run.judge.verdict(terms, mean_steady, mean_norm, config.spike)
         if skipped:
             self._leave_out()
         else:
@@ -142,6 +144,12 @@ def _losses_of(run: Run) -> list[Losses]:
         same = (losses for losses in found if losses.config == stage.config.loss)
         found.append(next(same, None) or Losses(stage.config.loss, run.machine.device))
     return found
+
+
+def _motion_of(terms: Mapping[str, Tensor], config: LossConfig) -> Tensor | float:
+    """The part of a step's loss that motion consistency is."""
+    motion = [term for name, term in terms.items() if name.startswith("motion_")]
+    return config.motion * config.motion_every * sum(motion)
 
 
 @torch.no_grad()
