@@ -81,6 +81,15 @@ def test_a_finished_run_has_nothing_left(folder: Path) -> None:
     assert "left  " not in said
 
 
+def test_the_best_is_none_that_a_resumed_run_has_undone(folder: Path) -> None:
+    resumed = {"step": 25, "seconds": 40.0, "validation": {"psnr_db": 27.0, "given_db": 27.5, "interpolated_db": 26.5}}
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(f"\n{json.dumps(resumed)}\n")
+    said = read_status(folder)
+    assert "best        27.000 dB at step 25" in said
+    assert "step        20" in said
+
+
 def test_a_log_alone_is_enough(folder: Path) -> None:
     said = read_status(folder)
     assert "unknown" in said

@@ -25,7 +25,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["curve", "read_rows"]
+__all__ = ["current_rows", "curve", "read_rows"]
 
 Row = Mapping[str, Any]
 
@@ -47,6 +47,18 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def current_rows(rows: Iterable[Row]) -> list[Row]:
+    """Rows with a step, without those that a resumed run has made out of date."""
+    kept: list[Row] = []
+    for row in rows:
+        if "step" not in row:
+            continue
+        while kept and kept[-1]["step"] > row["step"]:
+            kept.pop()
+        kept.append(row)
+    return kept
+
+
 def curve(log: Path | Iterable[Row], path: Path, title: str = "") -> None:
     """Draw a training run as a PNG at `path`: loss, its terms, validation and learning rate against steps.
 
@@ -54,7 +66,7 @@ def curve(log: Path | Iterable[Row], path: Path, title: str = "") -> None:
     """
     from matplotlib.figure import Figure
 
-    rows = _current(read_rows(log) if isinstance(log, Path) else log)
+    rows = current_rows(read_rows(log) if isinstance(log, Path) else log)
     figure = Figure(figsize=(9, 9), dpi=110, layout="constrained")
     panels = figure.subplots(4, 1, sharex=True, height_ratios=(3, 1.6, 3, 1))
     for axes, draw in zip(panels, (_draw_loss, _draw_terms, _draw_validation, _draw_rate), strict=True):
@@ -118,18 +130,6 @@ def _draw_rate(axes: "Axes", rows: Sequence[Row]) -> None:
         axes.set_ylim(0, max(rates) * 1.1 or 1)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
     axes.set_ylabel("rate")
-
-
-def _current(rows: Iterable[Row]) -> list[Row]:
-    """Rows with a step, without those that a resumed run has made out of date."""
-    kept: list[Row] = []
-    for row in rows:
-        if "step" not in row:
-            continue
-        while kept and kept[-1]["step"] > row["step"]:
-            kept.pop()
-        kept.append(row)
-    return kept
 
 
 def _borders(rows: Sequence[Row]) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stinet.errors import InputError, UsageError
-from stinet.report.curves import read_rows
+from stinet.report.curves import current_rows, read_rows
 
 __all__ = ["Heart", "duration", "is_alive", "read_status", "refuse_second_process"]
 
@@ -81,7 +81,7 @@ def read_status(out: Path) -> str:
 
     """
     log = out / "log.jsonl"
-    rows = read_rows(log) if log.exists() else []
+    rows = current_rows(read_rows(log)) if log.exists() else []
     run = _read(out / FILE)
     if not rows and not run:
         raise InputError(f"{out}: holds no training run (neither {FILE} nor log.jsonl)")
