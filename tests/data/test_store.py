@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import os
 import pickle
 import sys
 from collections.abc import Iterable
@@ -195,6 +196,25 @@ def test_a_full_disk_is_an_output_error_and_nothing_counts_as_done(
             opened(corpus, cache)
     assert not any(cache.rglob("done.json"))
     assert len(opened(corpus, cache).training) == 3
+
+
+@pytest.mark.parametrize("layout", ["corpus", "septuplets"])
+def test_every_file_is_on_the_disk_with_all_its_bytes_before_the_cache_is_called_done(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    synced: dict[int, int] = {}
+    sync = os.fsync
+
+    def noted(number: int) -> None:
+        sync(number)
+        synced[os.fstat(number).st_ino] = os.fstat(number).st_size
+
+    monkeypatch.setattr(os, "fsync", noted)
+    opened(getattr(trees, layout)(tmp_path / layout), cache)
+    written = [path.stat() for path in cache.rglob("*") if path.suffix in {".npy", ".json"}]
+    assert {file.st_ino: file.st_size for file in written} == synced
+    (done,) = cache.rglob("done.json")
+    assert list(synced)[-1] == done.stat().st_ino
 
 
 def test_room_for_image_folders_is_asked_for_before_they_are_read(

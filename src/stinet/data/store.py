@@ -12,8 +12,9 @@ after the other:
     HxW-runs     runs 5, int64              clip, first frame in it, first frame here, frames, first flow here
 
 A cache is complete when `done.json` is there, and is never written again. Until then `journal.jsonl` says after which
-clip how much of every file is whole: a build that was stopped goes on behind it. One process builds at a time; others
-that want the same cache wait for it.
+clip how much of every file is whole: a build that was stopped goes on behind it. `done.json` is written when
+all else is on the disk, so that it is true after a power cut, too. One process builds at a time; others that want the
+same cache wait for it.
 """
 
 import json
@@ -23,7 +24,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from io import BufferedRandom
+from io import BufferedRandom, BufferedWriter
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -177,9 +178,9 @@ class _Writer:
             kind = "<f2" if part == "flows" else "|u1"
             self.files[part].seek(0)
             self.files[part].write(_header(kind, (self._count(part), *self.shape(part))))
+            _flush_to_disk(self.files[part])
         self.stack.close()
-        rows = np.array(self.rows, np.int64).reshape(-1, 5)
-        np.save(self.folder / f"{self.name}-runs.npy", rows)
+        _save(self.folder / f"{self.name}-runs.npy", np.array(self.rows, np.int64).reshape(-1, 5))
 
     def _count(self, part: str) -> int:
         return self.pairs if part == "flows" else self.frames
@@ -312,7 +313,7 @@ def _list_files(writer: _Writer, clips: list[Clip], root: Path) -> None:
     names: list[bytes] = []
     for number, index, _, frames, _ in writer.rows:
         names += [os.fsencode(file.relative_to(root)) for file in clips[number].files[index : index + frames]]
-    np.save(writer.folder / f"{writer.name}-files.npy", np.array(names))
+    _save(writer.folder / f"{writer.name}-files.npy", np.array(names))
 
 
 def _header(kind: str, shape: tuple[int, ...]) -> bytes:
@@ -334,8 +335,21 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _write_whole(path: Path, text: str) -> None:
     part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
+    with part.open("wb") as file:
+        file.write(text.encode())
+        _flush_to_disk(file)
     part.replace(path)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+        _flush_to_disk(file)
+
+
+def _flush_to_disk(file: BufferedWriter | BufferedRandom) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextmanager
