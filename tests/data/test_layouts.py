@@ -234,6 +234,9 @@ def test_a_folder_with_a_gap_in_its_frames_or_too_few_is_named(tmp_path: Path) -
     write_frames(tmp_path / "two", moving(0, 2), ["1.png", "2.png"])
     with pytest.raises(InputError, match="two: 2 frames are too few"):
         collect(tmp_path)
+    (tmp_path / "two" / "2.png").unlink()
+    with pytest.raises(InputError, match="two: 1 frame is too few"):
+        collect(tmp_path)
 
 
 def test_a_video_that_cannot_be_read_or_is_too_short_is_named_by_its_header(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from stinet.data.clip import Clip, image_size
 from stinet.errors import InputError
 from stinet.video.read import probe
 
-__all__ = ["MEASURED", "SHORTEST", "Collection", "check_headers", "gap_in", "read_list", "refuse", "spread"]
+__all__ = ["MEASURED", "SHORTEST", "Collection", "check_headers", "gap_in", "read_list", "refuse", "spread", "too_few"]
 
 MEASURED = 24
 """Clips, or runs of them, that a validation measures at most."""
@@ -103,6 +103,11 @@ def spread(items: Sequence[Clip], count: int) -> list[Clip]:
     return [items[k * len(items) // count] for k in range(count)] if len(items) > count else list(items)
 
 
+def too_few(count: int) -> str:
+    """`1 frame is too few`, `2 frames are too few`."""
+    return "1 frame is too few" if count == 1 else f"{count} frames are too few"
+
+
 def gap_in(files: Iterable[Path]) -> str | None:
     """The first number that is missing in a row of numbered files; None where they are complete or not numbered."""
     stems = [file.stem for file in files]
@@ -123,7 +128,7 @@ def _size_of(clip: Clip) -> tuple[int, int]:
     if clip.video is not None:
         info = probe(clip.video)
         if info.frames_declared is not None and info.frames_declared < SHORTEST:
-            raise InputError(f"{clip.video}: {info.frames_declared} frames are too few for a clip")
+            raise InputError(f"{clip.video}: {too_few(info.frames_declared)} for a clip")
         return info.height, info.width
     size = clip.size
     for file in clip.files[1:]:

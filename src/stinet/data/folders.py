@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stinet.data.clip import VIDEO_SUFFIXES, Clip, image_clip, images_in, video_clip
-from stinet.data.collection import MEASURED, SHORTEST, Collection, gap_in, refuse, spread
+from stinet.data.collection import MEASURED, SHORTEST, Collection, gap_in, refuse, spread, too_few
 from stinet.errors import InputError
 from stinet.video.images import natural_order
 
@@ -70,4 +70,4 @@ def _incomplete(clip: Clip) -> Iterator[str]:
     if missing := gap_in(clip.files):
         yield f"{clip.files[0].parent}: frame {missing} is missing"
     elif len(clip.files) < SHORTEST:
-        yield f"{clip.files[0].parent}: {len(clip.files)} frames are too few for a clip"
+        yield f"{clip.files[0].parent}: {too_few(len(clip.files))} for a clip"

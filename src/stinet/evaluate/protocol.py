@@ -10,6 +10,7 @@ from typing import Any
 from stinet.config import EvaluateConfig
 from stinet.data.benchmarks import Window, windows
 from stinet.data.clip import Clip
+from stinet.data.collection import too_few
 from stinet.errors import InputError
 from stinet.metrics import PSNR_CAP_DB
 
@@ -71,7 +72,7 @@ class Protocol:
             return windows(frame_count, self.window, self.step, self.variant)
         if frame_count < self.window:
             raise InputError(
-                f"{clip.name}: {frame_count} frames are too few for {self.between} in between, it takes {self.window}"
+                f"{clip.name}: {too_few(frame_count)} for {self.between} in between, it takes {self.window}"
             )
         return windows(frame_count, self.window, self.step, self.of_group(clip.group).variant)
 
