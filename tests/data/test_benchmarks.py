@@ -84,7 +84,7 @@ def test_a_window_that_cannot_be_is_refused(arguments: dict[str, int]) -> None:
 
 
 def test_frames_come_in_natural_order_of_their_names(tmp_path: Path) -> None:
-    write_frames(tmp_path, "f2.png", "f10.png", "f1.png")
+    write_frames(tmp_path, "f9.png", "f10.png", "f8.png")
     (clip,) = find_clips(tmp_path)
     assert clip.name == tmp_path.name
     assert levels(clip) == [2, 0, 1]

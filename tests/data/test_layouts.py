@@ -228,8 +228,10 @@ def test_a_folder_holds_out_every_twentieth_clip_at_least_one(tmp_path: Path) ->
 
 def test_a_folder_with_a_gap_in_its_frames_or_too_few_is_named(tmp_path: Path) -> None:
     write_frames(tmp_path / "gap", moving(0, 3), ["f08.png", "f09.png", "f11.png"])
-    with pytest.raises(InputError, match="gap: frame 10 is missing"):
-        collect(tmp_path)
+    for look in (collect, find_clips):
+        for place in (tmp_path, tmp_path / "gap"):
+            with pytest.raises(InputError, match="gap: frame 10 is missing"):
+                look(place)
     shutil.rmtree(tmp_path / "gap")
     write_frames(tmp_path / "two", moving(0, 2), ["1.png", "2.png"])
     with pytest.raises(InputError, match="two: 2 frames are too few"):
@@ -237,6 +239,7 @@ def test_a_folder_with_a_gap_in_its_frames_or_too_few_is_named(tmp_path: Path) -
     (tmp_path / "two" / "2.png").unlink()
     with pytest.raises(InputError, match="two: 1 frame is too few"):
         collect(tmp_path)
+    assert names(find_clips(tmp_path)) == ["two"]
 
 
 def test_a_video_that_cannot_be_read_or_is_too_short_is_named_by_its_header(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def collect(place: Path) -> Collection:
 
     """
     clips = benchmark(place)
-    refuse([problem for clip in clips for problem in _incomplete(clip)])
+    short = [clip for clip in clips if clip.files and len(clip.files) < SHORTEST]
+    refuse([f"{clip.files[0].parent}: {too_few(len(clip.files))} for a clip" for clip in short])
     if len(clips) == 1:
         return Collection(layout="folder", training=clips, validation=(), runs="scenes", has_one_size=False)
     held = spread(clips[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or clips[-1:], MEASURED)
@@ -38,19 +39,26 @@ def benchmark(place: Path) -> list[Clip]:
     """Clips at `place`: a video file, a folder of images, or a folder whose subfolders and videos are clips.
 
     Raises:
-        InputError: nothing there, or nothing that is a clip.
+        InputError: nothing there, nothing that is a clip, or a clip that lacks a frame.
 
     """
-    if place.is_file():
-        return [_clip(place)]
-    if not place.is_dir():
-        raise InputError(f"{place}: no such file or folder")
-    if images_in(place):
-        return [_clip(place)]
-    found = [_clip(entry) for entry in sorted(place.iterdir(), key=natural_order) if _is_clip(entry)]
+    found = list(_clips(place))
     if not found:
         raise InputError(f"{place}: neither images nor folders of images nor videos in it")
+    gaps = [(clip.files[0].parent, gap_in(clip.files)) for clip in found if clip.files]
+    refuse([f"{folder}: frame {missing} is missing" for folder, missing in gaps if missing])
     return found
+
+
+def _clips(place: Path) -> Iterator[Clip]:
+    if place.is_file():
+        yield _clip(place)
+    elif not place.is_dir():
+        raise InputError(f"{place}: no such file or folder")
+    elif images_in(place):
+        yield _clip(place)
+    else:
+        yield from (_clip(entry) for entry in sorted(place.iterdir(), key=natural_order) if _is_clip(entry))
 
 
 def _clip(place: Path) -> Clip:
@@ -62,12 +70,3 @@ def _is_clip(place: Path) -> bool:
     if place.name.startswith("."):
         return False
     return bool(images_in(place)) if place.is_dir() else place.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _incomplete(clip: Clip) -> Iterator[str]:
-    if not clip.files:
-        return
-    if missing := gap_in(clip.files):
-        yield f"{clip.files[0].parent}: frame {missing} is missing"
-    elif len(clip.files) < SHORTEST:
-        yield f"{clip.files[0].parent}: {too_few(len(clip.files))} for a clip"
