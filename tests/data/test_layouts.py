@@ -263,8 +263,16 @@ def test_a_list_with_a_byte_order_mark_is_read_and_one_that_is_no_text_is_named(
 def test_adobe240_never_trains_on_videos_of_its_test_list(adobe: Path) -> None:
     (adobe / "adobe240fps_folder_train.txt").unlink()
     found = collect(adobe)
-    assert {"GOPR9653", "IMG_0001", "GOPR9633"}.isdisjoint(names(found.clips))
-    assert found.training
+    assert {"GOPR9653", "IMG_0001"}.isdisjoint(names(found.clips))
+    assert (names(found.training), names(found.validation)) == (["720p_240fps_1", "IMG_0003"], ["GOPR9633"])
+
+
+def test_adobe240_without_a_valid_list_holds_out_a_video_to_train_on_and_says_which(adobe: Path) -> None:
+    (adobe / "adobe240fps_folder_valid.txt").unlink()
+    said: list[str] = []
+    found = layouts.collect(adobe, progress=said.append)
+    assert (names(found.training), names(found.validation)) == (["720p_240fps_1"], ["IMG_0003"])
+    assert said[-1].endswith("not trained on is IMG_0003")
 
 
 def test_adobe240_is_recognised_by_its_folders_of_frames_alone(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@
       adobe240fps_folder_train.txt, _valid.txt, _test.txt           names without suffix: the split of TMNet and later
 
 or, in place of the videos, their frames as papers' scripts write them: `frame/train/NAME/0.png, 1.png, ..` (also
-`train/NAME`, `frame/NAME`, `NAME`). Lists may lie beside the videos or in `data/`. Where no part to train on is named,
-every sixteenth of the videos that no other part names is held out.
+`train/NAME`, `frame/NAME`, `NAME`). Lists may lie beside the videos or in `data/`. Where no part to measure
+while training (valid) is named, every sixteenth of those to train on is held out; where none to train on, they are all
+that no other part names. What the test part names is neither trained on nor looked at.
 
 Truth and input are each made in one step from the stored 1280x720 frames: 640x360 by 1/2, 160x90 by 1/8 (clip.py, Eq.
 1, reduced = 2; for a network of scale 4). The lists' authors made theirs so. Frames stored no larger than 640 pixels
@@ -43,17 +44,20 @@ def collect(folder: Path) -> Collection:
         InputError: a listed video is missing, or a frame of one.
 
     """
-    if names := _names(folder, "train"):
-        training = _clips(folder, names)
-        measured = _clips(folder, _names(folder, "valid") or _names(folder, "test"))
-    else:
-        tested = {*_names(folder, "valid"), *_names(folder, "test")}
-        everything = _clips(folder, sorted(set(_present(folder)) - tested))
-        if not everything:
-            raise InputError(f"{folder}: all its videos are to be measured, none is left to train on")
-        measured = everything[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or everything[1:][-1:]
-        training = [clip for clip in everything if clip not in measured]
-    return Collection(layout="adobe240", training=training, validation=spread(measured, MEASURED), has_one_size=False)
+    validation = _names(folder, "valid")
+    others = {*validation, *_names(folder, "test")}
+    training = _clips(folder, _names(folder, "train") or sorted(set(_present(folder)) - others))
+    if not training:
+        raise InputError(f"{folder}: all its videos are to be measured, none is left to train on")
+    measured, note = _clips(folder, validation), ""
+    if not measured:
+        measured = training[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or training[1:][-1:]
+        training = [clip for clip in training if clip not in measured]
+        held = ", ".join(clip.name for clip in measured) or f"the end of {training[-1].name}"
+        note = f"no list names videos to measure while training, so not trained on is {held}"
+    return Collection(
+        layout="adobe240", training=training, validation=spread(measured, MEASURED), has_one_size=False, note=note
+    )
 
 
 def benchmark(folder: Path) -> list[Clip]:

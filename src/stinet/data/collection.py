@@ -40,6 +40,8 @@ class Collection:
     """Clip and first frame of the runs to measure; None: all runs of the validation clips."""
     has_one_size: bool = True
     """Whether all clips must have the same frame size."""
+    note: str = ""
+    """What the user should hear of the choice."""
 
     @property
     def clips(self) -> list[Clip]:

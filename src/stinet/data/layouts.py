@@ -46,7 +46,7 @@ def recognise(place: Path) -> str:
 
 
 def collect(place: Path, layout: str = "auto", progress: Callable[[str], None] = lambda _: None) -> Collection:
-    """The clips of a data set to train with; `progress` hears what was recognised.
+    """The clips of a data set to train with; `progress` hears what was recognised, and what was chosen.
 
     Raises:
         InputError: nothing is there, it has another layout, or a clip is not complete.
@@ -61,6 +61,8 @@ def collect(place: Path, layout: str = "auto", progress: Callable[[str], None] =
     kept, measured = len(collection.training), len(collection.validation)
     held = f"{measured:,} to measure" if measured else "its end to measure"
     progress(f"{place}: {how} as {_LAYOUTS[chosen].words}, {kept:,} clip{'s' * (kept != 1)} to train on, {held}")
+    if collection.note:
+        progress(f"{place}: {collection.note}")
     return collection
 
 
