@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from data.trees import adobe240, by_motion, moving, septuplets, write_frames
+from films import film
 from stinet.__main__ import main
 from stinet.config import EvaluateConfig
+from stinet.errors import InputError
 from stinet.evaluate.session import evaluate as measure
 from stinet.metrics import luma, psnr
 from stinet.ops.resample import downsample, quantize, upsample
@@ -133,6 +135,49 @@ def test_a_clip_too_short_for_five_in_between_is_named(evaluate: Evaluate, tmp_p
     ran = evaluate(tmp_path / "clips", "--between", 5)
     assert ran.code == 3
     assert re.search("brief: 6 frames are too few for 5 in between", ran.err)
+
+
+def test_bad_clips_are_named_by_their_headers_before_anything_is_measured(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a_good", moving(0, 3), [f"{k}.png" for k in range(3)])
+    for name in ("b_odd", "c_odd"):
+        write_frames(tmp_path / name, moving(0, 3), [f"{k}.png" for k in range(3)])
+        write_frames(tmp_path / name, moving(0, 1, (48, 48)), ["2.png"])
+    write_frames(tmp_path / "d_tiny", moving(0, 3, (8, 8)), [f"{k}.png" for k in range(3)])
+    (tmp_path / "e_broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(64))
+    heard: list[int] = []
+    with pytest.raises(InputError, match=r"b_odd/2\.png: 48x48.*; 3 more like it"):
+        measure((tmp_path,), ("blend+bicubic",), EvaluateConfig(), progress=lambda done, _: heard.append(done))
+    assert not heard
+
+
+def test_a_video_too_short_is_named_by_its_header(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a_good", moving(0, 7), [f"{k}.png" for k in range(7)])
+    film(tmp_path / "brief.mp4", [*moving(0, 4)])
+    heard: list[int] = []
+    with pytest.raises(InputError, match=r"brief\.mp4: 4 frames are too few for 5 in between"):
+        measure((tmp_path,), ("blend+bicubic",), EvaluateConfig(between=5), progress=lambda n, _: heard.append(n))
+    assert not heard
+
+
+def test_figures_of_the_clips_before_a_damaged_one_are_kept_and_marked(evaluate: Evaluate, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_frames(tmp_path / "clips" / name, moving(0, 3), [f"{k}.png" for k in range(3)])
+    damaged = tmp_path / "clips" / "b" / "1.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    ran = evaluate(tmp_path / "clips", "--json", tmp_path / "out.json", "--csv", tmp_path / "out.csv")
+    assert (ran.code, len(ran.err.splitlines())) == (3, 1)
+    assert "1.png" in ran.err
+    assert "out.incomplete.json" in ran.err
+    report = figures(tmp_path / "out.incomplete.json")
+    assert list(report["clips"]) == ["a"]
+    assert report["mean"]["frames"] == 3
+    assert report["incomplete"].startswith("1 of 3 clips")
+    with (tmp_path / "out.incomplete.csv").open(newline="") as file:
+        assert [row["clip"] for row in csv.DictReader(file)] == ["a"] * 3
+    assert not (tmp_path / "out.json").exists()
+    write_frames(damaged.parent, moving(0, 1), ["1.png"])
+    assert evaluate(tmp_path / "clips", "--json", tmp_path / "out.json").code == 0
+    assert "incomplete" not in figures(tmp_path / "out.json")
 
 
 def test_the_papers_fps_and_every_file_are_written(trees: Path, evaluate: Evaluate, tmp_path: Path) -> None:

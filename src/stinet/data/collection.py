@@ -15,7 +15,18 @@ from stinet.data.clip import Clip, image_size
 from stinet.errors import InputError
 from stinet.video.read import probe
 
-__all__ = ["MEASURED", "SHORTEST", "Collection", "check_headers", "gap_in", "read_list", "refuse", "spread", "too_few"]
+__all__ = [
+    "MEASURED",
+    "SHORTEST",
+    "Collection",
+    "check_headers",
+    "gap_in",
+    "header",
+    "read_list",
+    "refuse",
+    "spread",
+    "too_few",
+]
 
 MEASURED = 24
 """Clips, or runs of them, that a validation measures at most."""
@@ -73,7 +84,9 @@ def check_headers(collection: Collection) -> None:
     problems: list[str] = []
     for clip in collection.clips:
         try:
-            size = _size_of(clip)
+            size, frames = header(clip)
+            if clip.video is not None and frames is not None and frames < SHORTEST:
+                raise InputError(f"{clip.video}: {too_few(frames)} for a clip")
         except InputError as error:
             problems.append(str(error))
             continue
@@ -125,18 +138,21 @@ def gap_in(files: Iterable[Path]) -> str | None:
     return None
 
 
-def _size_of(clip: Clip) -> tuple[int, int]:
-    """Height and width of all frames of a clip, as far as headers tell."""
+def header(clip: Clip) -> tuple[tuple[int, int], int | None]:
+    """Height and width of all frames of a clip, and how many there are, as far as headers tell.
+
+    Raises:
+        InputError: a file cannot be read, or images differ in size.
+
+    """
     if clip.video is not None:
         info = probe(clip.video)
-        if info.frames_declared is not None and info.frames_declared < SHORTEST:
-            raise InputError(f"{clip.video}: {too_few(info.frames_declared)} for a clip")
-        return info.height, info.width
+        return (info.height, info.width), info.frames_declared
     size = clip.size
     for file in clip.files[1:]:
         if (other := image_size(file)) != size:
             raise InputError(f"{file}: {_text(other)}, but the frames before it are {_text(size)}")
-    return size
+    return size, clip.frames
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -4,6 +4,9 @@ Truth and low resolution are made as for training (`data.clip`: in one step each
 What a model yields is clamped and rounded to 8 bit before it is measured. Seconds are the model's alone: prepare,
 context and run, every window from nothing.
 
+What headers tell of all clips is looked at before the first is measured. If one fails later, the figures of those
+before it are handed on: hours of work are not lost to one damaged file.
+
 One clip is in memory at a time. All models see a window before the next one is cut, so what only the truth is needed
 for (its luma, its flow) is done once, and a machine that slows down slows all of them. Figures of pairs (motion
 error, flicker) are of neighbours in the order in which frames count, across windows too, so a seam is measured.
@@ -23,6 +26,7 @@ from torch import Tensor
 from stinet.config import ClipFunction
 from stinet.data.benchmarks import Window
 from stinet.data.clip import Clip, low_frame, sharp_frame
+from stinet.data.collection import header, refuse
 from stinet.errors import InputError, ModelError, UsageError
 from stinet.evaluate.protocol import Protocol
 from stinet.evaluate.scores import FrameScore, ModelReport, Report
@@ -93,16 +97,21 @@ def benchmark(
     *,
     measures: Measures = Measures(),
     watch: Callable[[Shown], None] | None = None,
+    rescue: Callable[[Report], None] | None = None,
 ) -> Report:
     """Measure every clip function on every clip.
 
-    `progress` hears of (clip, model, share of this clip done), `watch` of every frame that counts.
+    `progress` hears of (clip, model, share of this clip done), `watch` of every frame that counts; `rescue` gets the
+    report of the clips before one that failed, ahead of the error.
 
     Raises:
-        InputError: a clip without frames, with too few for the protocol or too small to measure; or no clip.
+        InputError: a clip that cannot be read, without frames, with too few for the protocol or too small to measure;
+            or no clip.
         ModelError: a model yields frames of another number or size, or values that are not finite.
 
     """
+    clips = list(clips)
+    _check(clips, {function.scale for function in functions.values()}, protocol)
     reports = {
         name: ModelReport(
             name,
@@ -116,11 +125,44 @@ def benchmark(
         for name, function in functions.items()
     }
     run = _Run(functions, reports, protocol, measures, progress or (lambda *_: None), watch or (lambda _: None))
-    for clip in clips:
-        run.measure(clip)
+    whole: list[str] = []
+    try:
+        for clip in clips:
+            run.measure(clip)
+            whole.append(clip.name)
+    except BaseException as error:  # an interrupt, too
+        if whole and rescue is not None:
+            for model in reports.values():
+                model.keep(whole)
+            why = str(error) or type(error).__name__
+            rescue(Report(reports, incomplete=f"{len(whole)} of {len(clips)} clips, then: {why}"))
+        raise
     if not all(model.clips for model in reports.values()):
         raise InputError("no clips to measure on")
     return Report(reports)
+
+
+def _check(clips: Iterable[Clip], scales: Iterable[int], protocol: Protocol) -> None:
+    """Refuse what can be known to fail without decoding; clips in memory are looked at when they are measured."""
+    problems: list[str] = []
+    for clip in clips:
+        if not clip.files and clip.video is None:
+            continue
+        try:
+            size, frame_count = header(clip)
+            for scale in scales:
+                _check_size(clip.name, size, scale, clip.reduced)
+            if frame_count is not None:
+                protocol.check_length(clip, frame_count)
+        except InputError as error:
+            problems.append(str(error))
+    refuse(problems)
+
+
+def _check_size(name: str, stored: Sequence[int], scale: int, reduced: int) -> None:
+    height, width = (side // (scale * reduced) * scale for side in stored)
+    if min(height, width) < max(11, scale):
+        raise InputError(f"{name}: {width}x{height} frames are too small to measure; 11x11 is the least")
 
 
 @dataclass(frozen=True)
@@ -193,10 +235,7 @@ class _Truth:
 
     def add(self, stored: UInt8[np.ndarray, "_ _ 3"]) -> None:
         """Take the next frame of the clip."""
-        multiple = self.scale * self.reduced
-        height, width = (side // multiple * self.scale for side in stored.shape[:2])
-        if min(height, width) < max(11, self.scale):
-            raise InputError(f"{self.name}: {width}x{height} frames are too small to measure; 11x11 is the least")
+        _check_size(self.name, stored.shape[:2], self.scale, self.reduced)
         if self.reduced == 1:
             self._stored.append(stored)
         else:

@@ -68,13 +68,22 @@ class Protocol:
             InputError: a clip too short for one window of several frames in between.
 
         """
+        self.check_length(clip, frame_count)
         if self.between <= 1:
             return windows(frame_count, self.window, self.step, self.variant)
-        if frame_count < self.window:
+        return windows(frame_count, self.window, self.step, self.of_group(clip.group).variant)
+
+    def check_length(self, clip: Clip, frame_count: int) -> None:
+        """Refuse a clip too short for one window of several frames in between.
+
+        Raises:
+            InputError: it is too short.
+
+        """
+        if self.between > 1 and frame_count < self.window:
             raise InputError(
                 f"{clip.name}: {too_few(frame_count)} for {self.between} in between, it takes {self.window}"
             )
-        return windows(frame_count, self.window, self.step, self.of_group(clip.group).variant)
 
     def to_json(self, scale: int) -> dict[str, Any]:
         """In words and numbers."""

@@ -4,7 +4,7 @@ Given and interpolated frames are averaged apart, too. What belongs to a pair of
 counts as interpolated where either of the two is, and as given where both are. Identical frames count as 100 dB.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,11 @@ class ModelReport:
         if group:
             self.groups[clip] = group
 
+    def keep(self, clips: Collection[str]) -> None:
+        """Forget all other clips."""
+        self.clips = {name: frames for name, frames in self.clips.items() if name in clips}
+        self.groups = {name: group for name, group in self.groups.items() if name in clips}
+
     @property
     def psnr_db(self) -> float:
         """The benchmark's one number: mean over frames, then over clips."""
@@ -142,11 +147,18 @@ class Report:
     run: Mapping[str, Any] = field(default_factory=dict)
     """Where it was measured: commit, versions, device, seed, date."""
 
+    incomplete: str = ""
+    """Why clips are missing, and how many; empty where all were measured."""
+
     def to_json(self) -> dict[str, Any]:
-        """The object of the one model, or `{"models": {name: object}}` of several; `run` beside it if it is known."""
+        """The object of the one model, or `{"models": {name: object}}` of several; `run` beside it if it is known.
+
+        `incomplete` stands first where clips are missing.
+        """
         objects = {name: model.to_json() for name, model in self.models.items()}
         report = next(iter(objects.values())) if len(objects) == 1 else {"models": objects}
-        return {**report, **({"run": dict(self.run)} if self.run else {})}
+        marked = {**_named("incomplete", self.incomplete), **report}
+        return {**marked, **({"run": dict(self.run)} if self.run else {})}
 
 
 def _named(key: str, value: str | None) -> dict[str, str]:

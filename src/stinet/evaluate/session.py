@@ -1,7 +1,12 @@
-"""`stinet evaluate` from clips and names to a report: find, measure, time, and write what was asked for."""
+"""`stinet evaluate` from clips and names to a report: find, measure, time, and write what was asked for.
+
+Where a clip fails, the figures of those before it are written beside the files asked for, as NAME.incomplete.json and
+.csv: nobody takes them for the whole.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +17,7 @@ from stinet.catalogue import clip_function
 from stinet.config import EvaluateConfig
 from stinet.data.benchmarks import find_clips
 from stinet.data.clip import Clip
-from stinet.errors import InputError
+from stinet.errors import InputError, StinetError
 from stinet.evaluate.files import write_csv, write_json
 from stinet.evaluate.measuring import Measures, benchmark
 from stinet.evaluate.pages import Album, write_report
@@ -65,7 +70,17 @@ def evaluate(
 
     album = Album()
     watch = album if outputs.html else None
-    report = benchmark(clips, functions, Protocol.of(config), hear, measures=measures, watch=watch)
+    kept: list[Path] = []
+
+    def rescue(part: Report) -> None:
+        kept.extend(_keep(replace(part, run=provenance(runtime.device(device), config.seed)), outputs))
+
+    try:
+        report = benchmark(clips, functions, Protocol.of(config), hear, measures=measures, watch=watch, rescue=rescue)
+    except StinetError as error:
+        if kept:
+            raise type(error)(f"{error}; what was measured before is in {' and '.join(map(str, kept))}") from error
+        raise
     for name, function in functions.items():
         if config.forwards:
             report.models[name].speed = papers_speed(function, config.forwards)
@@ -78,6 +93,16 @@ def evaluate(
         title = f"{', '.join(models)} on {', '.join(folder.resolve().name for folder in folders)}"
         write_report(report, album, title, outputs.html)
     return report
+
+
+def _keep(part: Report, outputs: Outputs) -> Iterator[Path]:
+    """Write a report that lacks clips, under names that say so."""
+    for write, path in ((write_json, outputs.json), (write_csv, outputs.csv)):
+        if path is not None:
+            beside = path.with_name(f"{path.stem}.incomplete{path.suffix}")
+            with suppress(OSError):  # the error that brought us here is the one to tell
+                write(part, beside)
+                yield beside
 
 
 def _measures(config: EvaluateConfig) -> Measures:
