@@ -60,6 +60,14 @@ def test_provenance_tells_versions_device_threads_and_seed() -> None:
     json.dumps(facts)
 
 
+def test_a_tree_that_was_never_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert provenance(torch.device("cpu"), 0)["versions"]["stinet"] is None
+
+
 def test_the_commit_is_that_of_the_source_tree() -> None:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("needs git and a clone")

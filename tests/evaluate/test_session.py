@@ -1,8 +1,10 @@
 """`stinet evaluate` on small trees in the official layouts: the tables of the paper, and the files."""
 
 import csv
+import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +18,7 @@ import torch
 from data.trees import adobe240, by_motion, moving, septuplets, write_frames
 from films import film
 from stinet.__main__ import main
+from stinet.catalogue import weights_file
 from stinet.config import EvaluateConfig
 from stinet.errors import InputError
 from stinet.evaluate.session import evaluate as measure
@@ -264,12 +267,25 @@ def test_lpips_is_measured_where_its_files_are_named(evaluate: Evaluate, tmp_pat
     torch.save(heads, tmp_path / "heads.pth")
     write_frames(tmp_path / "clips" / "walk", moving(0, 3), ["1.png", "2.png", "3.png"])
     files = ("--lpips-net", tmp_path / "net.pth", "--lpips-heads", tmp_path / "heads.pth")
-    ran = evaluate(tmp_path / "clips", *files, "--json", tmp_path / "out.json")
+    ran = evaluate(tmp_path / "clips", *files, "--json", tmp_path / "out.json", "--html", tmp_path / "out.html")
     assert ran.code == 0, ran.err
     value = figures(tmp_path / "out.json")["mean"]["lpips"]
     assert np.isfinite(value)
     assert value > 0
     assert f"{value:.4f}" in ran.out
+    digests = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("net.pth", "heads.pth")]
+    assert list(figures(tmp_path / "out.json")["run"]["sha256"].values()) == digests
+    assert all(digest in (tmp_path / "out.html").read_text(encoding="utf-8") for digest in digests)
+
+
+def test_weights_are_known_by_their_bytes_whatever_their_file_is_called(evaluate: Evaluate, tmp_path: Path) -> None:
+    write_frames(tmp_path / "clips" / "walk", moving(0, 3), ["1.png", "2.png", "3.png"])
+    mine = tmp_path / "mine.safetensors"
+    shutil.copy(weights_file("stinet-xs"), mine)
+    words = ("--measure", "psnr", "--json", tmp_path / "out.json")
+    assert evaluate(tmp_path / "clips", *words, model=f"{mine},stinet-xs,blend+bicubic").code == 0
+    digest = hashlib.sha256(mine.read_bytes()).hexdigest()
+    assert figures(tmp_path / "out.json")["run"]["sha256"] == {str(mine): digest, "stinet-xs": digest}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")

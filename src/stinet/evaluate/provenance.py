@@ -1,38 +1,57 @@
-"""Where and by what figures were made: commit, versions, device, threads, seed and date, as plain values.
+"""Where and by what figures were made: commit, versions, weights, device, threads, seed and date, as plain values.
 
-The commit is that of the source tree that the package runs from; an installed package has its version alone.
+The commit is that of the source tree that the package runs from; an installed package has its version alone, a tree
+that was never installed has none. Files of weights, which may have any name, are known by their SHA-256.
 """
 
+import hashlib
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
-__all__ = ["provenance"]
+__all__ = ["provenance", "sha256"]
 
 
-def provenance(device: torch.device, seed: int) -> dict[str, Any]:
-    """Everything that a figure may depend on and that is not in its protocol."""
+def provenance(device: torch.device, seed: int, files: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """Everything that a figure may depend on and that is not in its protocol; `files` are digests by name."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "commit": _commit(),
         "versions": {
-            "stinet": metadata.version("stinet"),
+            "stinet": _version(),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "opencv": _opencv(),
         },
+        **({"sha256": dict(files)} if files else {}),
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def sha256(file: Path) -> str:
+    """The digest of a file's bytes."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _version() -> str | None:
+    """The installed version; None where the package runs from a tree that was not installed."""
+    try:
+        return metadata.version("stinet")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

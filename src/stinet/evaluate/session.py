@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from stinet import runtime
-from stinet.catalogue import clip_function
+from stinet.catalogue import clip_function, weights_file
 from stinet.config import EvaluateConfig
 from stinet.data.benchmarks import find_clips
 from stinet.data.clip import Clip
@@ -22,10 +22,11 @@ from stinet.evaluate.files import write_csv, write_json
 from stinet.evaluate.measuring import Measures, benchmark
 from stinet.evaluate.pages import Album, write_report
 from stinet.evaluate.protocol import Protocol
-from stinet.evaluate.provenance import provenance
+from stinet.evaluate.provenance import provenance, sha256
 from stinet.evaluate.scores import Report
 from stinet.evaluate.speed import papers_speed
 from stinet.metrics.lpips import read_lpips
+from stinet.peers.classic import PEERS
 
 __all__ = ["Outputs", "evaluate"]
 
@@ -57,6 +58,7 @@ def evaluate(
     measures = _measures(config)
     clips = _all_clips(folders)
     functions = {name: clip_function(name, device=device) for name in models}
+    files = _digests(models, config)
     torch.manual_seed(config.seed)
     runtime.use_fastest_threads()
     whole = len(clips) * len(functions)
@@ -73,7 +75,7 @@ def evaluate(
     kept: list[Path] = []
 
     def rescue(part: Report) -> None:
-        kept.extend(_keep(replace(part, run=provenance(runtime.device(device), config.seed)), outputs))
+        kept.extend(_keep(replace(part, run=provenance(runtime.device(device), config.seed, files)), outputs))
 
     try:
         report = benchmark(clips, functions, Protocol.of(config), hear, measures=measures, watch=watch, rescue=rescue)
@@ -84,7 +86,7 @@ def evaluate(
     for name, function in functions.items():
         if config.forwards:
             report.models[name].speed = papers_speed(function, config.forwards)
-    report = replace(report, run=provenance(runtime.device(device), config.seed))
+    report = replace(report, run=provenance(runtime.device(device), config.seed, files))
     if outputs.json:
         write_json(report, outputs.json)
     if outputs.csv:
@@ -110,6 +112,14 @@ def _measures(config: EvaluateConfig) -> Measures:
     if config.lpips_net is None or config.lpips_heads is None:
         return Measures(names)
     return Measures((*names, "lpips"), read_lpips(config.lpips_net, config.lpips_heads))
+
+
+def _digests(models: Sequence[str], config: EvaluateConfig) -> dict[str, str]:
+    """SHA-256 of every file of weights that is measured, or measures."""
+    files = {name: weights_file(name) for name in models if name not in PEERS}
+    if config.lpips_net is not None and config.lpips_heads is not None:
+        files |= {"LPIPS net": config.lpips_net, "LPIPS heads": config.lpips_heads}
+    return {name: sha256(file) for name, file in files.items()}
 
 
 def _all_clips(folders: Sequence[Path]) -> list[Clip]:

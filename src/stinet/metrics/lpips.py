@@ -10,11 +10,10 @@ channel by channel. 0 for identical frames; lower is better.
 
 The weights are neither in this package nor fetched: the caller names two files. `net` is torchvision's published state
 dict of AlexNet (alexnet-owt-7be5be79.pth), of which the five convolutions are read; `heads` is LPIPS's own file
-(weights/v0.1/alex.pth). Both are read by shape, without running anything in them; `Lpips.is_published` says whether
-the first is the published one, whose SHA-256 begins with 7be5be79.
+(weights/v0.1/alex.pth). Both are read by shape, without running anything in them. The SHA-256 of the published first
+one begins with 7be5be79.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -42,14 +41,13 @@ _LAYERS = ((0, 64, 3, 11), (3, 192, 64, 5), (6, 384, 192, 3), (8, 256, 384, 3), 
 class Lpips:
     """The measure with its weights, in their own precision and on the device of the frames."""
 
-    def __init__(self, net: Mapping[str, Tensor], heads: Mapping[str, Tensor], *, is_published: bool = False) -> None:
+    def __init__(self, net: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> None:
         """Take the five convolutions and the five heads out of the two state dicts.
 
         Raises:
             CheckpointError: a tensor that is missing or of another shape.
 
         """
-        self.is_published = is_published
         self.convolutions = [
             (
                 _tensor(net, f"features.{number}.weight", (out, into, side, side)),
@@ -92,8 +90,7 @@ def read_lpips(net: Path, heads: Path) -> Lpips:
         CheckpointError: a file that cannot be read, or that holds other weights.
 
     """
-    digest = hashlib.sha256(_bytes(net)).hexdigest()
-    return Lpips(_state(net), _state(heads), is_published=digest.startswith(PUBLISHED_NET))
+    return Lpips(_state(net), _state(heads))
 
 
 def _unit(features: Tensor) -> Tensor:
@@ -101,19 +98,16 @@ def _unit(features: Tensor) -> Tensor:
     return features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + 1e-10)
 
 
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read ({error.strerror}); LPIPS needs its two files") from error
-
-
 def _state(file: Path) -> Mapping[str, Tensor]:
     import pickle
 
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except OSError as error:
+        raise CheckpointError(
+            f"{file}: cannot be read ({error.strerror or error}); LPIPS needs its two files"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{file}: is no state dict of PyTorch ({reason})") from error
     if not isinstance(state, Mapping):
