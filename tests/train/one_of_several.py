@@ -6,6 +6,7 @@ the last process alone.
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def main() -> None:
     outcome = stepper(batch, wants_stop=machine.rank == machine.count - 1)
     told = {"skipped": outcome.skipped, "is_stopped": outcome.is_stopped, "count": machine.count}
     (Path(sys.argv[2]) / f"outcome-{machine.rank}.json").write_text(json.dumps(told))
+    machine.leave()
+    os._exit(0)  # what was asked is written; torch's threads sometimes abort while the interpreter ends
 
 
 if __name__ == "__main__":

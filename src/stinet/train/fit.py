@@ -65,6 +65,7 @@ def fit(
         if run.done >= run.plan.steps:
             _measure(run, data.validation, views, is_last=True)
             _save(run, views)  # with the best figure
+    machine.leave()
     return run
 
 

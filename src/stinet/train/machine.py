@@ -63,6 +63,11 @@ class Machine:
         """The precision of the forward pass, for what Fabric has not wrapped."""
         return self.fabric.autocast()
 
+    def leave(self) -> None:
+        """Part from the other processes in order; left to the interpreter's end, gloo's threads may abort a process."""
+        if self.count > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
         """Let the first process do this before the others: it fills the cache that they read."""
