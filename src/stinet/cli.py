@@ -19,6 +19,8 @@ import typer
 from stinet.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from stinet.train.views import Progress
     from stinet.upscale import Progress as Upscaled
     from stinet.video.frame import VideoInfo
@@ -264,16 +266,12 @@ def demo(
 @contextmanager
 def progress_bar(label: str) -> Iterator[Told]:
     """A bar with frames, rate and time left on a terminal; else a plain line now and then. On stderr."""
-    if not sys.stderr.isatty():
+    console = _terminal()
+    if console is None:
         yield _plain_progress(label)
         return
     from rich import progress as shown
-    from rich.console import Console
 
-    console = Console(stderr=True)
-    if console.is_dumb_terminal:
-        yield _plain_progress(label)
-        return
     columns = (
         shown.TextColumn("{task.description}", markup=False),
         shown.BarColumn(),
@@ -290,6 +288,16 @@ def progress_bar(label: str) -> Iterator[Told]:
             bar.update(task, completed=done, total=total or None, rate=f"{rate:.1f}/s")
 
         yield hear
+
+
+def _terminal() -> "Console | None":
+    """The terminal behind stderr; None where there is none, or one that cannot move its lines."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return None if console.is_dumb_terminal else console
 
 
 def _plain_progress(label: str) -> Told:
@@ -311,17 +319,13 @@ def _plain_progress(label: str) -> Told:
 @contextmanager
 def _training_line(label: str) -> Iterator[Callable[["Progress"], None]]:
     """One line that stands below what is printed, on a terminal; else a plain line now and then. On stderr."""
-    if not sys.stderr.isatty():
+    console = _terminal()
+    if console is None:
         yield _plain_training(label)
         return
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(stderr=True)
-    if console.is_dumb_terminal:
-        yield _plain_training(label)
-        return
     with Live(console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as live:
         yield lambda now: live.update(Text(f"{label}: {_training_facts(now)}", no_wrap=True, overflow="ellipsis"))
 
