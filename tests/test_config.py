@@ -55,7 +55,7 @@ def test_removing_both_sets_of_offsets_is_refused() -> None:
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: TileConfig(size_px=64, halo_px=32), "a 64 px tile has no interior left after a 32 px halo"),
     (lambda: TileConfig(halo_px=-1), "-1 px must not be negative"),
-    (lambda: EncodeConfig(crf=52), "crf 52 is outside"),
+    (lambda: EncodeConfig(crf=64), "crf 64 is outside"),
     (lambda: LossConfig(draft_low=-1.0), "-1.0"),
     (lambda: TrainConfig(model="stinet-xxl"), "'stinet-xxl' is no preset: choose from stinet, stinet-m"),
     (lambda: TrainConfig(steps=0), "at least 1"),

@@ -28,7 +28,7 @@ FLOORS = (
     ("catalogue",),
     ("upscale", "train", "evaluate", "compare"),
     ("face",),
-    ("ablate", "bench", "cluster", "demo"),
+    ("ablate", "batch", "bench", "cluster", "demo", "doctor", "preview"),
     ("cli",),
     ("__init__", "__main__"),
 )

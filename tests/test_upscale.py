@@ -17,13 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from films import Repeat, film, packets, pictures  # pyright: ignore[reportMissingImports]
-from stinet.config import EncodeConfig, Tile, TileConfig, UpscaleConfig
+from stinet.config import EncodeConfig, ReadConfig, Tile, TileConfig, UpscaleConfig
 from stinet.errors import InputError, OutputError, UsageError
 from stinet.upscale import Progress, Summary, output_size, upscale_video
 from stinet.video.read import probe, read_frames
 from stinet.video.write import OutputLock, Writer
 
-FAST = EncodeConfig(speed="ultrafast")
+FAST = EncodeConfig(preset="ultrafast")
 
 
 def up(source: Path, target: Path | None = None, fn: Any = None, **settings: Any) -> Summary:
@@ -97,7 +97,7 @@ def test_a_rate_and_a_box_are_met(tmp_path: Path) -> None:
 
 
 def test_only_the_first_seconds_are_done_sound_included(tmp_path: Path) -> None:
-    summary = up(film(tmp_path / "a.mp4", pictures(50), sound_s=2), seconds=Fraction(2, 5))
+    summary = up(film(tmp_path / "a.mp4", pictures(50), sound_s=2), read=ReadConfig(seconds=Fraction(2, 5)))
     assert summary.frames_in == 10
     assert probe(summary.output).duration == Fraction(2, 5)
     assert packets(summary.output)[-1][0] < Fraction(2, 5)
@@ -316,7 +316,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
         from stinet.config import EncodeConfig, UpscaleConfig
         from stinet.upscale import upscale_video
         torch.set_num_threads(1)
-        config = UpscaleConfig(encode=EncodeConfig(speed="ultrafast"), overwrite=True)
+        config = UpscaleConfig(encode=EncodeConfig(preset="ultrafast"), overwrite=True)
         upscale_video(sys.argv[1], sys.argv[2], fn=Repeat(), config=config)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     """

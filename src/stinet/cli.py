@@ -94,12 +94,14 @@ def upscale(
     skip: Annotated[bool, typer.Option("-n", "--skip", help="leave an existing output, and exit with 0")] = False,
 ) -> None:
     """Upscale a video: larger and smoother, its sound kept."""
-    from stinet.config import TileConfig, UpscaleConfig
+    from stinet.config import ReadConfig, TileConfig, UpscaleConfig
     from stinet.face import output_path, upscale_video
 
     if overwrite and skip:
         raise UsageError("-y replaces an existing output and -n leaves it: give one of them")
-    config = UpscaleConfig(fps=fps, size=size, seconds=seconds, overwrite=overwrite, tile=TileConfig(size_px=tile))
+    config = UpscaleConfig(
+        fps=fps, size=size, read=ReadConfig(seconds=seconds), overwrite=overwrite, tile=TileConfig(size_px=tile)
+    )
     target = output_path(source, output, config)
     if skip and target.exists():
         print(f"{target} exists: skipped")

@@ -24,6 +24,8 @@ __all__ = [
     "EvaluateConfig",
     "LossConfig",
     "ModelConfig",
+    "Movable",
+    "ReadConfig",
     "Stage",
     "Tile",
     "TileConfig",
@@ -37,6 +39,18 @@ __all__ = [
 
 Times = Sequence[float] | Sequence[Sequence[float]]
 """Times strictly inside (0, 1): one tuple for every interval, or one tuple per interval."""
+
+
+def _check_choices(settings: Any) -> None:
+    """Refuse a value that is none of its Literal's, with the nearest one that is."""
+    for name, hint in get_type_hints(type(settings), include_extras=True).items():
+        kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        value = getattr(settings, name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            choices = [str(choice) for choice in get_args(kind)]
+            near = difflib.get_close_matches(str(value), choices, n=1)
+            did_you_mean = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"{name} {value!r}: {did_you_mean}choose from {', '.join(choices)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +101,32 @@ class ClipFunction(Protocol):
         ...
 
 
+@runtime_checkable
+class Movable(ClipFunction, Protocol):
+    """A clip function that can be had in another precision or on another device.
+
+    When memory runs out, or half precision gives no numbers, a run goes on with `at(...)`. States are made anew.
+    """
+
+    identity: str
+    """Name and hash of its weights. Two functions of one identity, device and precision agree bit for bit."""
+
+    precision: str
+    """float32, bfloat16 or float16."""
+
+    bytes_per_pixel: int
+    """Memory of a clip, per source pixel and source frame."""
+
+    @property
+    def device(self) -> Any:
+        """A `torch.device`."""
+        ...
+
+    def at(self, *, precision: str, device: str) -> "Movable":
+        """The same function there."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileConfig:
     """How a frame is cut so that one tile fits in memory. Never changes what a model is."""
@@ -110,14 +150,46 @@ class TileConfig:
 class EncodeConfig:
     """How the result is written."""
 
-    codec: Annotated[str, "FFmpeg's encoder name"] = "libx264"
-    crf: Annotated[int, "constant rate factor, 0 (lossless) to 51"] = 17
-    speed: Annotated[str, "x264's preset"] = "medium"
+    codec: Annotated[
+        str, "h264, hevc, av1, prores, ffv1 or vp9; FFmpeg's name of one encoder (h264_nvenc); auto: by the container"
+    ] = "auto"
+    hardware: Annotated[bool, "use an encoder of the graphics card where one of the codec works"] = False
+    crf: Annotated[int | None, "constant rate factor of the encoder, 0 (best) to 63; None: its visually lossless"] = (
+        None
+    )
+    preset: Annotated[str | None, "the encoder's word or number for its effort; None: a sensible one"] = None
+    pix_fmt: Annotated[str | None, "FFmpeg's pixel format; None: the source's depth, 4:2:0 where it can be"] = None
+    options: Annotated[tuple[tuple[str, str], ...], "further options of the encoder: (key, value)"] = ()
+    range: Annotated[Literal["source", "limited", "full"], "of the stored values"] = "source"
 
     def __post_init__(self) -> None:
-        """Refuse a quality outside the encoder's range."""
-        if not 0 <= self.crf <= 51:
-            raise ConfigError(f"crf {self.crf} is outside 0..51")
+        """Refuse a quality outside every encoder's range."""
+        _check_choices(self)
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise ConfigError(f"crf {self.crf} is outside 0..63")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadConfig:
+    """What is taken from the source, and what is too much."""
+
+    stream: Annotated[int | None, "index of the video stream in the file; None: the first that is no cover"] = None
+    deinterlace: Annotated[Literal["off", "auto"], "auto: by FFmpeg's bwdif where the frames say interlaced"] = "off"
+    rate: Annotated[Fraction | None, "frames per second of images, which have none; None: 25"] = None
+    start: Annotated[Fraction | None, "begin here, in seconds of the film"] = None
+    seconds: Annotated[Fraction | None, "stop after this much film (None: all of it)"] = None
+    max_pixels: Annotated[int | None, "refuse a larger source picture"] = None
+    max_seconds: Annotated[Fraction | None, "refuse a longer film"] = None
+
+    def __post_init__(self) -> None:
+        """Refuse lengths and rates of nothing."""
+        _check_choices(self)
+        for name in ("rate", "seconds", "max_pixels", "max_seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} {value} must be above 0")
+        if self.start is not None and self.start < 0:
+            raise ConfigError(f"start {self.start} s lies before the film")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +197,32 @@ class UpscaleConfig:
     """What one call of `upscale_video` wants."""
 
     fps: Annotated[str, "x2, x3, ... (multiples), a rate (60, 60000/1001), or keep"] = "x2"
+    cfr: Annotated[bool, "give a film of variable rate a constant one"] = False
+    slow_motion: Annotated[Fraction, "the result plays this many times longer; fps is that of the result"] = Fraction(1)
+    slow_audio: Annotated[Literal["stretch", "drop"], "what becomes of sound in slow motion; its pitch stays"] = (
+        "stretch"
+    )
     size: Annotated[str, "x4, x2, a height (1080p) or a box (1920x1080) that the picture fits into"] = "x4"
+    scene_cut: Annotated[str, "auto, off, or how much must change (0 to 1.5; auto is 0.64)"] = "auto"
+    dedup: Annotated[Literal["auto", "off"], "auto: move through repeated frames (animation on twos, pulldown)"] = (
+        "auto"
+    )
     window: Annotated[int, "source frames in one clip, context included; 0 chooses"] = 0
+    segment: Annotated[int, "source frames of a segment, the unit that a resume does not repeat; 0 chooses"] = 0
     overwrite: Annotated[bool, "replace an existing output"] = False
-    seconds: Annotated[Fraction | None, "stop after this much source video (None: all of it)"] = None
+    restart: Annotated[bool, "throw away what an interrupted run has left"] = False
+    max_memory_bytes: Annotated[int | None, "take no more memory than this for a clip; None: what is free"] = None
+    read: ReadConfig = ReadConfig()
     tile: TileConfig = TileConfig()
     encode: EncodeConfig = EncodeConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse a stretch of nothing."""
+        _check_choices(self)
+        if not Fraction(1, 16) <= self.slow_motion <= 64:
+            raise ConfigError(f"slow motion {self.slow_motion} is outside 1/16..64")
+        if self.window < 0 or self.segment < 0:
+            raise ConfigError(f"window {self.window} and segment {self.segment} must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,18 +260,6 @@ class EvaluateConfig:
             raise ConfigError("LPIPS needs both its files: AlexNet's weights and the linear heads")
         if self.forwards < 0:
             raise ConfigError(f"{self.forwards} forwards cannot be timed")
-
-
-def _check_choices(settings: Any) -> None:
-    """Refuse a value that is none of its Literal's, with the nearest one that is."""
-    for name, hint in get_type_hints(type(settings), include_extras=True).items():
-        kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-        value = getattr(settings, name)
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            choices = [str(choice) for choice in get_args(kind)]
-            near = difflib.get_close_matches(str(value), choices, n=1)
-            did_you_mean = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"{name} {value!r}: {did_you_mean}choose from {', '.join(choices)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

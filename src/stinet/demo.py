@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from stinet.config import UpscaleConfig
+from stinet.config import ReadConfig, UpscaleConfig
 from stinet.errors import OutputError
 from stinet.face import output_path, upscale_video
 from stinet.report.pictures import before_after
@@ -54,7 +54,7 @@ def demonstrate(
         ModelError, DeviceError: the model or device cannot be used.
 
     """
-    config = UpscaleConfig(seconds=None if is_full else FIRST_PART_S, overwrite=True)
+    config = UpscaleConfig(read=ReadConfig(seconds=None if is_full else FIRST_PART_S), overwrite=True)
     video = folder / output_path(CLIP, None, config).name
     picture = folder / "before_after.png"
     try:
@@ -62,7 +62,7 @@ def demonstrate(
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
     summary = upscale_video(CLIP, video, model=model, device=device, config=config, progress=progress)
-    source, result = _same_moment(CLIP, video, config.seconds)
+    source, result = _same_moment(CLIP, video, config.read.seconds)
     try:
         before_after(source.rgb, result.rgb, picture, labels=("source, bicubic", model))
     except OSError as error:

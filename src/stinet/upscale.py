@@ -116,7 +116,7 @@ def upscale_video(
         stack.enter_context(OutputLock(target))
         stack.enter_context(writer)
         sink = stack.enter_context(Sink(writer.write, depth=2))
-        wanted = _first_seconds(_frames(info, notes), config.seconds)
+        wanted = _first_seconds(_frames(info, notes), config.read.seconds)
         frames = upscale_frames(
             fn,
             stack.enter_context(closing(in_background(mark_cuts(wanted), depth=4))),
@@ -128,13 +128,13 @@ def upscale_video(
             size=(size[1], size[0]),
             result=result,
         )
-        expected = _expected_frames(info, rule, config.seconds)
+        expected = _expected_frames(info, rule, config.read.seconds)
         for frame in frames:
             sink.put(frame)
             if progress is not None:
                 progress(Progress(result.frames_in, result.frames_out, expected, time.perf_counter() - start))
         if not result.frames_in:
-            raise InputError(f"{source}: no frame in the part that was asked for ({config.seconds} s)")
+            raise InputError(f"{source}: no frame in the part that was asked for ({config.read.seconds} s)")
     if result.cuts:
         notes.say("1 cut" if result.cuts == 1 else f"{result.cuts:,} cuts")
     return Summary(
@@ -235,7 +235,7 @@ def _writer(
         rate=rule.output_rate(1 / info.period),
         source=info,
         encode=config.encode,
-        seconds=config.seconds,
+        seconds=config.read.seconds,
         notes=notes,
     )
 

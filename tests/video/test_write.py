@@ -15,7 +15,7 @@ from stinet.video.frame import Colour, Frame, Notes
 from stinet.video.read import probe, read_frames
 from stinet.video.write import OutputLock, Writer, _Others  # pyright: ignore[reportPrivateUsage]
 
-FAST = EncodeConfig(speed="ultrafast", crf=4)
+FAST = EncodeConfig(preset="ultrafast", crf=4)
 
 
 def copy(source: Path, target: Path, **options: object) -> Notes:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-__all__ = ["Colour", "Frame", "Notes", "StreamInfo", "VideoInfo"]
+__all__ = ["Colour", "Frame", "Light", "Mastering", "Notes", "StreamInfo", "VideoInfo"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +21,41 @@ class Frame:
     """One picture and when it is shown."""
 
     rgb: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+    """The type's largest number is 1.0, whatever the depth of the file."""
     time: Fraction
     """Seconds from the start of the film."""
+    alpha: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"] | None = None
+    """Opacity, of the same type as `rgb`; None: opaque."""
     duration: Fraction | None = None
     """Seconds; None: until the next frame."""
     begins_scene: bool = False
     """A hard cut stands between it and the frame before."""
+    repeats: tuple[Fraction, ...] = ()
+    """Times at which the source showed this very picture again, before the next frame; rising."""
+    still_until: Fraction | None = None
+    """The picture stands still up to this time (one of `repeats`), and only then moves on; None: it moves at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mastering:
+    """The display that an HDR film was graded on (SMPTE ST 2086)."""
+
+    red: tuple[Fraction, Fraction]
+    """CIE 1931 x, y; so are the next three."""
+    green: tuple[Fraction, Fraction]
+    blue: tuple[Fraction, Fraction]
+    white: tuple[Fraction, Fraction]
+    darkest: Fraction
+    """Candela per square metre."""
+    brightest: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Light:
+    """Content light level of an HDR film (CTA-861.3), in candela per square metre."""
+
+    max_content: int
+    max_average: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +68,8 @@ class Colour:
     is_full_range: bool = False
     is_guessed: bool = False
     """The file names no matrix; `matrix` is what players assume for its size."""
+    mastering: Mastering | None = None
+    light: Light | None = None
 
     @property
     def hdr(self) -> str | None:
@@ -101,17 +132,27 @@ class VideoInfo:
 
 
 class Notes:
-    """What was kept, dropped, guessed and repaired, for the summary line. Threads may write at once."""
+    """What was kept, dropped, guessed and repaired, for the closing report. Threads may write at once.
+
+    A fact is said; what the user may miss in the result (dropped, guessed, damaged) is a warning, and so is every
+    count. With `--strict` a warning makes the exit code 5.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._said: dict[str, None] = {}
+        self._warned: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def count(self, what: str, times: int = 1) -> None:
-        """Count an event; `what` reads well after a number: "corrupt packets skipped"."""
+        """Count something repaired or lost; `what` reads well after a number: "corrupt packets skipped"."""
         with self._lock:
             self._counts[what] += times
+
+    def warn(self, what: str) -> None:
+        """State once what the user may miss in the result."""
+        with self._lock:
+            self._warned[what] = None
 
     def say(self, what: str) -> None:
         """State a fact once."""
@@ -125,4 +166,14 @@ class Notes:
     @property
     def lines(self) -> tuple[str, ...]:
         """Everything noted, facts first, one phrase each."""
-        return (*self._said, *(f"{number:,} {what}" for what, number in self._counts.items() if number))
+        with self._lock:
+            return (*self._said, *self._warnings())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings and counts, one phrase each."""
+        with self._lock:
+            return self._warnings()
+
+    def _warnings(self) -> tuple[str, ...]:
+        return (*self._warned, *(f"{number:,} {what}" for what, number in self._counts.items() if number))

@@ -71,6 +71,7 @@ class Writer:
         notes: Notes | None = None,
     ) -> None:
         self.path, self.size, self.rate, self.source, self.encode = path, size, rate, source, encode
+        self.codec = {"auto": "libx264", "h264": "libx264"}.get(encode.codec, encode.codec)
         self.notes = Notes() if notes is None else notes
         self.part = path.with_name(f".{path.name}.part")
         self.time_base = time_base
@@ -87,12 +88,12 @@ class Writer:
                 f"{self.path}: unknown suffix {self.path.suffix!r}; known are {', '.join(VIDEO_SUFFIXES)}, "
                 "or a name without suffix for a folder of PNG images"
             )
-        if self.encode.codec not in av.codecs_available:
-            raise OutputError(f"{self.path}: this build of FFmpeg has no encoder {self.encode.codec!r}")
-        limit = _LIMITS_PX.get(self.encode.codec)
+        if self.codec not in av.codecs_available:
+            raise OutputError(f"{self.path}: this build of FFmpeg has no encoder {self.codec!r}")
+        limit = _LIMITS_PX.get(self.codec)
         if limit and max(self.size) > limit:
             raise OutputError(
-                f"{self.path}: {self.size[0]}x{self.size[1]} is beyond the {limit} px of {self.encode.codec}; "
+                f"{self.path}: {self.size[0]}x{self.size[1]} is beyond the {limit} px of {self.codec}; "
                 "choose a smaller size"
             )
         if self.time_base.denominator > _MAX_TICKS or self.time_base.numerator > _MAX_TICKS:
@@ -136,8 +137,11 @@ class Writer:
             return
 
     def _add_video(self) -> Any:
-        options = {"crf": str(self.encode.crf), "preset": self.encode.speed}
-        stream: Any = self._container.add_stream(self.encode.codec, rate=self.rate, options=options)
+        options = {
+            "crf": str(17 if self.encode.crf is None else self.encode.crf),
+            "preset": self.encode.preset or "medium",
+        }
+        stream: Any = self._container.add_stream(self.codec, rate=self.rate, options=options)
         context = stream.codec_context
         stream.width, stream.height = self.size
         is_odd = self.size[0] % 2 or self.size[1] % 2
