@@ -8,7 +8,7 @@ import errno
 import sys
 from typing import NoReturn
 
-from stinet.errors import StinetError
+from stinet.errors import Interrupted, StinetError
 from stinet.runtime import prepare_threads, reuse_memory
 
 INTERRUPTED = 130
@@ -19,6 +19,7 @@ def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     prepare_threads()
     reuse_memory()
+    said = ""
     try:
         from stinet.cli import app
 
@@ -26,17 +27,25 @@ def main() -> NoReturn:
         code = 0
     except StinetError as error:
         code = _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except KeyboardInterrupt as wish:
+        code, said = INTERRUPTED, str(wish)
     except SystemExit as end:
-        code = end.code
+        code, said = end.code, _wish(end)
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
         code = _complain(f"{error.filename or 'output'}: no space left on the disk; free some or choose another", 4)
     if code == INTERRUPTED:
-        _complain("interrupted", INTERRUPTED)
+        _complain(said or "interrupted", INTERRUPTED)
     sys.exit(code)
+
+
+def _wish(end: BaseException) -> str:
+    """What an `Interrupted` said that the command line turned into an exit."""
+    cause: BaseException | None = end
+    while cause is not None and not isinstance(cause, Interrupted):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause or "")
 
 
 def _complain(message: str, code: int) -> int:

@@ -12,6 +12,8 @@
 
 A message says what is wrong, gives the numbers and says what to do; lower case, no full stop. The command line prints
 it in one line. Anything that is not a `StinetError` is our own bug (exit 1, with a traceback).
+
+`Interrupted` (130) is no error but the user's wish, and like `KeyboardInterrupt` it passes every handler of errors.
 """
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "DecodeError",
     "DeviceError",
     "InputError",
+    "Interrupted",
     "ModelError",
     "OutputError",
     "StinetError",
@@ -75,3 +78,7 @@ class ModelError(StinetError):
 
 class CheckpointError(ModelError):
     """A weights file that is damaged, foreign or made for other settings."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has stopped a run; the message says how it goes on."""
