@@ -26,6 +26,7 @@ This file knows pixels and times, no codec and no model.
 """
 
 import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ _NEIGHBOURS = 3
 _MOVING = 4
 """Pictures of a run that still counts as motion."""
 _MOVING_S = Fraction(1, 6)
-"""The same as time, for films of 48 pictures a second and more: animation that was made for 24 has longer runs there."""
+"""The same as time, from 48 pictures a second on: animation that was made for 24 has longer runs there."""
 _LONGEST = 120
 """Pictures of one frame at most; a longer still goes on as another frame."""
 
@@ -282,7 +283,7 @@ def _beat(queue: _Queue, going: tuple[int, ...] | None, period: Fraction) -> tup
 def _is_even(runs: Sequence[_Run], period: Fraction) -> bool:
     """Whether the pictures come one period after the other, give or take the rounding of a coarse time base."""
     times = [time for run in runs for time in run.times]
-    return all(abs(b - a - period) * 4 <= period for a, b in zip(times, times[1:], strict=False))
+    return all(abs(b - a - period) * 4 <= period for a, b in itertools.pairwise(times))
 
 
 def _difference(before: Picture, after: Picture) -> Difference:

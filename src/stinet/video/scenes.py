@@ -13,13 +13,15 @@ A large change is no cut
 - when one of the next two frames resembles the frame before: a flash, or something that passes the lens;
 - when the scene changes as much all the time (noise, spray, confetti), unless the palette is another one.
 
-Thresholds were chosen on 124 runs of 15 real frames and tried on 131 others. A dissolve is no hard cut and is not
+The rule "auto" takes the thresholds below; a number is another threshold of `change`, with the same exceptions; "off"
+finds none. Thresholds were chosen on 124 runs of 15 real frames and tried on 131 others. A dissolve is no hard cut and is not
 found, nor is a cut from or to a picture without texture where the other has little.
 This file knows pixels, no codec and no model.
 """
 
 import dataclasses
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy.lib.stride_tricks import sliding_window_view
 
+from stinet.errors import UsageError
 from stinet.video.frame import Frame
 
 __all__ = ["Change", "Glance", "change_between", "mark_cuts"]
@@ -42,6 +45,8 @@ _LEAST_CONTRAST = 12.0
 
 _LARGE = 0.64
 _LARGE_MOVED = 0.3
+_MOST = 1.5
+"""Largest threshold that may be asked for; about what the most unrelated pictures differ by."""
 _OTHER_PALETTE = 0.45
 _UNUSUAL = 1.5
 """A cut changes this many times more than neighbours in its scene do."""
@@ -90,8 +95,14 @@ class Change:
 
     @property
     def is_large(self) -> bool:
-        """Large enough for a cut."""
-        return self.size > _LARGE and self.moved > _LARGE_MOVED
+        """Large enough for a cut, by the rule "auto"."""
+        return self.is_cut_at(None)
+
+    def is_cut_at(self, threshold: float | None) -> bool:
+        """Large enough for a cut; None: by the rule "auto"."""
+        if threshold is None:
+            return self.size > _LARGE and self.moved > _LARGE_MOVED
+        return self.size > threshold
 
 
 def change_between(before: Glance, after: Glance) -> Change:
@@ -102,20 +113,41 @@ def change_between(before: Glance, after: Glance) -> Change:
     return Change(moved, 1 - float(np.minimum(before.palette, after.palette).sum()))
 
 
-def mark_cuts(frames: Iterable[Frame]) -> Iterator[Frame]:
+def mark_cuts(frames: Iterable[Frame], rule: str = "auto") -> Iterator[Frame]:
     """Yield the same frames; those after a hard cut say that they begin a scene.
 
-    Holds at most two frames more than the one it gives, and those only where something happens.
+    Holds at most two frames more than the one it gives, and those only where something happens. `rule` is auto, off or
+    a number: how much must change (`Change.size`); with off, nobody's frame begins a scene.
+
+    Raises:
+        UsageError: the rule is none of these; at the call, before the first frame is drawn.
+
     """
+    if rule == "off":
+        return (dataclasses.replace(frame, begins_scene=False) if frame.begins_scene else frame for frame in frames)
+    return _marked(frames, None if rule == "auto" else _threshold(rule))
+
+
+def _threshold(rule: str) -> float:
+    try:
+        threshold = float(rule)
+    except ValueError:
+        threshold = math.nan
+    if not 0 <= threshold <= _MOST:
+        raise UsageError(f"scene cut rule {rule!r}: use auto, off or a number from 0 to {_MOST:g} (auto is {_LARGE:g})")
+    return threshold
+
+
+def _marked(frames: Iterable[Frame], threshold: float | None) -> Iterator[Frame]:
     ahead = _Ahead(frames)
     before: Glance | None = None
     level: float | None = None
     while (first := ahead.pop()) is not None:
         frame, now = first
         change = Change(0.0, 0.0) if before is None else change_between(before, now)
-        if before is not None and change.is_large:
+        if before is not None and change.is_cut_at(threshold):
             later = ahead.glances()
-            if any(not change_between(before, one).is_large for one in later):
+            if any(not change_between(before, one).is_cut_at(threshold) for one in later):
                 yield frame  # a flash: the next frame is again compared with the one before it
                 continue
             usual = _level_of([now, *later]) if level is None else level
