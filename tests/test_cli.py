@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stinet import cli
 from stinet.__main__ import main
+from stinet.cli import progress as cli
 from stinet.config import TrainConfig
 from stinet.demo import CLIP
 from stinet.errors import UsageError

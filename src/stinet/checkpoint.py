@@ -1,12 +1,17 @@
 """One .safetensors file is a model: weights, and in its header the `ModelConfig` and where it comes from.
 
 The state of a training run is a second file of the same format: weights, averaged weights, Adam's moments and the
-step. No pickle is ever read. A file appears whole or not at all.
+step. A file appears whole or not at all.
+
+No pickle is ever read, but by an explicit `convert`: it reads a PyTorch file with an unpickler that makes tensors and
+plain containers and nothing else, and takes it only if names and shapes are those of the network that it is meant for.
 """
 
 import json
 import os
+import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +22,22 @@ from stinet.config import ModelConfig, from_mapping, to_mapping
 from stinet.errors import CheckpointError, ConfigError
 from stinet.model.stinet import STINet
 
-__all__ = ["as_half", "load_model", "load_tensors", "read_header", "save_model", "save_tensors"]
+__all__ = ["Converted", "as_half", "convert", "load_model", "load_tensors", "read_header", "save_model", "save_tensors"]
+
+
+_WRAPPERS = ("params_ema", "ema", "params", "state_dict", "model", "model_state_dict", "net", "weights")
+"""Names under which training programs put the weights, the better ones first."""
+
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+"""What parallel training, compilation and wrapping classes put before every name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What a foreign file held."""
+
+    tensors: int
+    weights: int
 
 
 def save_model(path: Path, net: STINet, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -47,10 +67,7 @@ def load_model(path: Path) -> STINet:
         raise CheckpointError(f"{path}: made by another version ({error})") from error
     except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond what torch can count
         raise CheckpointError(f"{path}: its settings make no network ({error})") from error
-    odd = sorted(set(expected) ^ set(tensors)) or sorted(
-        name for name, tensor in tensors.items() if tensor.shape != expected[name].shape
-    )
-    if odd:
+    if odd := _odd_names(tensors, expected):
         raise CheckpointError(f"{path}: {len(odd)} weights do not fit its settings, the first is {odd[0]}")
     net = STINet(config)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
@@ -90,9 +107,33 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = _header(path, file.metadata())
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {_kind(path) or f'no safetensors file, or damaged ({error})'}") from error
+
+
+def convert(foreign: Path, target: Path, config: ModelConfig) -> Converted:
+    """Make a weights file of a state dict that `torch.save` wrote, for the network of `config`.
+
+    The dict may lie inside a training program's dict, and its names may have the prefixes of wrapping classes. Weights
+    become float32. Nothing in the file is run: torch's restricted unpickler knows tensors and plain containers only.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds code or no weights, or its weights do not fit `config`.
+
+    """
+    weights = _without_prefixes(_state_dict(foreign, _unpickled(foreign)))
+    with torch.device("meta"):
+        expected = STINet(config).state_dict()
+    if odd := _odd_names(weights, expected):
         raise CheckpointError(
-            f"{path}: no safetensors file, or damaged ({error}); pickled .pth files are not read"
-        ) from error
+            f"{foreign}: {len(odd)} of {len(weights)} weights do not fit a network of {len(expected)}: "
+            f"{_difference(odd[0], weights, expected)}; is it for other settings?"
+        )
+    if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"{foreign}: {len(bad)} weights hold NaN or infinity, the first is {bad[0]}")
+    net = STINet(config)
+    floats = {name: weights[name].to(expected[name].dtype) for name in expected}
+    save_model(target, net, floats, {"converted_from": foreign.name})
+    return Converted(tensors=len(floats), weights=sum(tensor.numel() for tensor in floats.values()))
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -103,7 +144,88 @@ def read_header(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return _header(path, file.metadata())
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: no safetensors file, or damaged ({error})") from error
+        raise CheckpointError(f"{path}: {_kind(path) or f'no safetensors file, or damaged ({error})'}") from error
+
+
+def _unpickled(path: Path) -> Any:
+    """What is in a PyTorch file, by the unpickler that runs no code."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file")
+    kind = _kind(path)
+    if kind is None or "pickled" not in kind:
+        raise CheckpointError(f"{path}: {kind or 'is no file of torch.save, or is damaged'}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error)
+        if "weights_only" in reason.lower() or "global" in reason.lower():
+            raise CheckpointError(
+                f"{path}: holds more than weights (Python objects that would run code); it was not loaded. "
+                "save only the state dict: torch.save(net.state_dict(), FILE)"
+            ) from error
+        raise CheckpointError(f"{path}: damaged: the pickle in it cannot be read") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: {path.stat().st_size:,} bytes, damaged or cut off ({_first_line(error)})"
+        ) from error
+
+
+def _state_dict(path: Path, value: Any) -> dict[str, Tensor]:
+    """The weights, wherever a training program has put them."""
+    inner = value
+    for _ in range(3):
+        if not isinstance(inner, Mapping):
+            break
+        if inner and all(isinstance(part, Tensor) for part in inner.values()):
+            return {str(name): tensor.detach() for name, tensor in inner.items()}
+        inner = next((inner[name] for name in _WRAPPERS if isinstance(inner.get(name), Mapping)), None)
+    held = f"a dict of {', '.join(map(str, list(value)[:5]))}" if isinstance(value, Mapping) else type(value).__name__
+    raise CheckpointError(f"{path}: holds no state dict (names and tensors) but {held}")
+
+
+def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names without what wrapping classes put before every one of them."""
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in weights)), None):
+        weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def _odd_names(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Names that only one side has; else those of another shape."""
+    return sorted(set(expected) ^ set(weights)) or sorted(
+        name for name, tensor in weights.items() if tensor.shape != expected[name].shape
+    )
+
+
+def _difference(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    if name not in weights:
+        return f"{name} is missing"
+    if name not in expected:
+        return f"{name} is unknown"
+    return f"{name} is {tuple(weights[name].shape)}, not {tuple(expected[name].shape)}"
+
+
+def _kind(path: Path) -> str | None:
+    """What a file is that is no weights file of ours, told by its first bytes; None: unknown."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    start = head.lstrip()[:64].lower()
+    if not head:
+        return "is empty"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, not a weights file; the download went wrong"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the weights; fetch them with git lfs pull"
+    if head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05"):
+        return "is pickled (.pth), and pickles are not read; make a .safetensors file of it with stinet convert"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def _header(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:

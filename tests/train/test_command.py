@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from stinet import cli
 from stinet.__main__ import main
+from stinet.cli import progress as cli
 from stinet.config import TrainConfig
 from stinet.train.views import Progress
 
@@ -117,7 +117,7 @@ def test_without_a_terminal_progress_is_a_plain_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli, "PLAIN_EVERY_S", 0)
-    with cli._training_line("run") as watch:
+    with cli.training_line("run") as watch:
         watch(NOW)
     (line,) = capsys.readouterr().err.splitlines()
     for part in ("run: 40/100", "stage 2/3", "loss 0.03", "reconstruction 0.025", "rate 0.001", "data 8%",
@@ -135,7 +135,7 @@ def test_on_a_terminal_progress_is_a_line_that_moves(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    with cli._training_line("run") as watch:
+    with cli.training_line("run") as watch:
         watch(NOW)
     shown = terminal.getvalue()
     assert "run: 40/100" in shown
