@@ -12,17 +12,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from films import Repeat, in_order, pictures  # pyright: ignore[reportMissingImports]
-from stinet.config import Tile, TileConfig
+from stinet.config import ClipFunction, Tile, TileConfig
 from stinet.errors import ModelError, UsageError
-from stinet.infer.clips import CORE, OutputRule, Result, upscale_frames
-from stinet.infer.tiles import Tiler
+from stinet.infer.clips import upscale_frames
+from stinet.infer.ladder import CORE, Runner
+from stinet.infer.times import OutputRule, Result
 from stinet.video.frame import Frame, Notes
 
 PERIOD = Fraction(1, 25)
 
 
-def tiler() -> Tiler:
-    return Tiler(TileConfig(), Notes(), budget_bytes=1 << 40)
+def runner(fn: ClipFunction, budget_bytes: int = 1 << 40) -> Runner:
+    return Runner(fn, TileConfig(), Notes(), budget_bytes=budget_bytes)
 
 
 def film_of(times: Sequence[Fraction]) -> list[Frame]:
@@ -33,10 +34,9 @@ def run(times: Sequence[Fraction], rule: str, **options: object) -> tuple[list[F
     result = Result()
     fn = options.pop("fn", Repeat(scale=1))
     frames = upscale_frames(
-        fn,  # pyright: ignore[reportArgumentType]
+        runner(fn),  # pyright: ignore[reportArgumentType]
         film_of(times),
         OutputRule.parse(rule),
-        tiler=tiler(),
         period=PERIOD,
         result=result,
         **options,  # pyright: ignore[reportArgumentType]
@@ -139,8 +139,7 @@ def test_the_window_setting_bounds_the_clip() -> None:
 
 def test_little_memory_means_short_clips() -> None:
     fn = Repeat(scale=4, reach=1)
-    poor = Tiler(TileConfig(), Notes(), budget_bytes=1)
-    list(upscale_frames(fn, film_of(even(9)), OutputRule.parse("x2"), tiler=poor, period=PERIOD))
+    list(upscale_frames(runner(fn, 1), film_of(even(9)), OutputRule.parse("x2"), period=PERIOD))
     assert max(fn.clips) == 1 + 1 + 1
 
 
@@ -148,23 +147,8 @@ def test_little_memory_means_short_clips() -> None:
 def test_the_memory_of_a_window_counts_the_frames_that_are_really_made(rule: str, frames: int) -> None:
     fn = Repeat(scale=4, reach=0)
     two = 4 * 12 * 16 * 8 * 4**2 * frames * 2  # a quarter of it holds two intervals of 16x8
-    small = Tiler(TileConfig(), Notes(), budget_bytes=two)
-    list(upscale_frames(fn, film_of(even(9)), OutputRule.parse(rule), tiler=small, period=PERIOD))
+    list(upscale_frames(runner(fn, two), film_of(even(9)), OutputRule.parse(rule), period=PERIOD))
     assert max(fn.clips) == 2 + 1
-
-
-@pytest.mark.parametrize(("rule", "sources"), [("keep", 4), ("x2", 4), ("x4", 7), ("250", 11)])
-def test_the_tiles_are_told_of_more_than_two_frames_out_for_one_in(rule: str, sources: int) -> None:
-    told: list[int] = []
-
-    class Listening(Tiler):
-        def run(self, *arguments: object, **options: object) -> Tensor:
-            told.append(options["sources"])  # pyright: ignore
-            return super().run(*arguments, **options)  # pyright: ignore
-
-    tiles = Listening(TileConfig(), Notes(), budget_bytes=1 << 40)
-    list(upscale_frames(Repeat(scale=1), film_of(even(4)), OutputRule.parse(rule), tiler=tiles, period=PERIOD))
-    assert told[0] == sources
 
 
 @pytest.mark.parametrize("reach", [0, 1, 2])
@@ -245,7 +229,7 @@ def scenes_of(times: Sequence[Fraction], begins: set[int]) -> list[Frame]:
 def made_of(frames: list[Frame], rule: str, fn: Repeat, window: int = 0) -> tuple[list[Frame], Result]:
     result = Result()
     parsed = OutputRule.parse(rule)
-    made = upscale_frames(fn, frames, parsed, tiler=tiler(), period=PERIOD, window=window, result=result)
+    made = upscale_frames(runner(fn), frames, parsed, period=PERIOD, window=window, result=result)
     return list(made), result
 
 

@@ -5,10 +5,11 @@ over one halo, and is 1 inside; at the frame's own edge it is 1. The output is
 
     V = sum_k w_k V_k / sum_k w_k,
 
-so a function that looks no further than half a halo gives exactly the frame it gives without tiles.
+so a function that looks no further than half a halo gives exactly the frame it gives without tiles. What looks further
+(ST-GR pools over all it sees) differs by what docs/memory.md says.
 
-One tile is the whole frame when that fits in the memory at hand. When a tile does not fit after all, it is halved,
-and the clip goes on with the smaller ones. This file knows no model: `run` gives the frames of one tile.
+One tile is the whole frame when that fits in the memory at hand. This file knows no model: `run` gives the frames of
+one tile.
 """
 
 import math
@@ -20,10 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stinet.config import Tile, TileConfig
-from stinet.errors import DeviceError
 from stinet.video.frame import Notes
 
-__all__ = ["BYTES_PER_PIXEL", "Tiler", "fitting_size_px", "plan_tiles"]
+__all__ = ["BYTES_PER_PIXEL", "Tiler", "by_tiles", "fitting_size_px", "plan_tiles", "smallest_size_px"]
 
 BYTES_PER_PIXEL = 4_000
 """Memory of a clip function that does not say: bytes per source pixel and source frame."""
@@ -36,55 +36,33 @@ _SMALLEST_PX = 32
 
 
 class Tiler:
-    """Runs clips tile by tile, and remembers the tile size that worked."""
+    """How clips are cut, before there is a runner."""
 
     def __init__(
         self, config: TileConfig, notes: Notes, *, budget_bytes: int, bytes_per_pixel: int = BYTES_PER_PIXEL
     ) -> None:
-        self.halo_px = config.halo_px
-        self.size_px = config.size_px
-        self.notes, self.budget_bytes, self.bytes_per_pixel = notes, budget_bytes, bytes_per_pixel
+        self.config, self.notes, self.budget_bytes, self.bytes_per_pixel = config, notes, budget_bytes, bytes_per_pixel
 
-    def run(
-        self,
-        run: Callable[[Tile | None], Float[Tensor, "u 3 th tw"]],
-        size: tuple[int, int],
-        *,
-        scale: int,
-        sources: int,
-        keep: Sequence[int],
-    ) -> Float[Tensor, "k 3 sh sw"]:
-        """Frames `keep` of what `run` gives for the whole frame of `size` = (h, w) source pixels, on the CPU, float32.
 
-        Raises:
-            DeviceError: not even the smallest tile fits in memory.
+def by_tiles(
+    run: Callable[[Tile | None], Float[Tensor, "u 3 th tw"]],
+    size: tuple[int, int],
+    *,
+    scale: int,
+    side_px: int,
+    halo_px: int,
+    keep: Sequence[int],
+) -> Float[Tensor, "k 3 sh sw"]:
+    """Frames `keep` of what `run` gives for the whole frame of `size` = (h, w) source pixels, on the CPU, float32."""
+    tiles = plan_tiles(size, side_px, halo_px)
+    if len(tiles) == 1:
+        return _kept(run(None), keep)
+    return _blend(run, tiles, size, scale=scale, halo_px=halo_px, keep=keep)
 
-        """
-        while True:
-            side = self.size_px or fitting_size_px(
-                size, sources, self.halo_px, self.budget_bytes, bytes_per_pixel=self.bytes_per_pixel
-            )
-            tiles = plan_tiles(size, side, self.halo_px)
-            try:
-                if len(tiles) == 1:
-                    return _kept(run(None), keep)
-                return _blend(run, tiles, size, scale=scale, halo_px=self.halo_px, keep=keep)
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                self._shrink(min(side, max(size)), error)
 
-    def _shrink(self, side: int, error: BaseException) -> None:
-        smaller = side // 2
-        if smaller < 2 * self.halo_px + _SMALLEST_PX:
-            raise DeviceError(
-                f"out of memory with a tile of {side} px, and one below {2 * self.halo_px + _SMALLEST_PX} px is nearly "
-                "all halo; close other programs, or use a smaller model"
-            ) from error
-        self.size_px = smaller
-        self.notes.say(f"out of memory: tiles made smaller, {smaller} px")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+def smallest_size_px(halo_px: int) -> int:
+    """The smallest tile that is not nearly all halo."""
+    return 2 * halo_px + _SMALLEST_PX
 
 
 def fitting_size_px(
@@ -97,7 +75,7 @@ def fitting_size_px(
     pixels = budget_bytes * _SHARE / (bytes_per_pixel * max(sources, 1))
     if size[0] * size[1] <= pixels:
         return max(size)
-    return max(int(math.sqrt(pixels)), 2 * halo_px + _SMALLEST_PX)
+    return max(int(math.sqrt(pixels)), smallest_size_px(halo_px))
 
 
 def plan_tiles(size: tuple[int, int], side: int, halo_px: int) -> list[Tile]:
@@ -157,11 +135,3 @@ def _ramp(start: int, stop: int, length: int, halo_px: int, scale: int) -> Float
 def _kept(frames: Float[Tensor, "u 3 h w"], keep: Sequence[int]) -> Float[Tensor, "k 3 h w"]:
     chosen = frames if list(keep) == list(range(frames.shape[0])) else frames[list(keep)]
     return chosen.detach().to("cpu", torch.float32)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    said = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        sign in said
-        for sign in ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
-    )

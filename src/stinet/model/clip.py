@@ -3,9 +3,14 @@
 `prepare` keeps a frame's features (when they live on the LR grid; HR-grid features of a whole frame would fill the
 memory and are made tile by tile instead) and its Farneback expansion; `context` turns neighbouring expansions into
 flows of whole frames, each pair once however many windows it is in; `run` does the rest for one tile. ST-GR then
-pools over the tile.
+pools over the tile, which costs less than 0.02 dB (docs/memory.md).
+
+Half precision is autocast: the weights stay float32, so that functions of other precision share one network.
 """
 
+import copy
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,7 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stinet.config import Tile
+from stinet.config import Tile, to_mapping
+from stinet.errors import DeviceError
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import Features, STINet
 from stinet.model.timeline import Timeline
@@ -35,13 +41,17 @@ class FrameState:
     """The frame after it, with the flows there and back; freed with the state."""
 
 
-class NetworkClip:
-    """A trained network that fulfils `config.ClipFunction`."""
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-    def __init__(self, net: STINet, device: torch.device, dtype: torch.dtype) -> None:
-        """`dtype` float32 computes as is, bfloat16 or float16 under autocast."""
+
+class NetworkClip:
+    """A trained network that fulfils `config.Movable`."""
+
+    def __init__(self, net: STINet, device: torch.device, dtype: torch.dtype, name: str = "network") -> None:
+        """`dtype` float32 computes as is, bfloat16 or float16 under autocast; `name` is the first word of identity."""
         self.net = net.to(device).eval()
-        self.device = device
+        self.name = name
+        self._device = device
         self.dtype = dtype
         self.scale: int = net.config.scale
         self.reach: int = net.reach
@@ -49,6 +59,39 @@ class NetworkClip:
         grid = net.config.scale**2 if net.config.high == "native" else 1
         self.bytes_per_pixel: int = 4 * net.config.channels * 44 * grid
         self._keeps_features = net.config.high == "folded"
+        self._hash: str | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
+
+    @property
+    def precision(self) -> str:
+        """float32, bfloat16 or float16."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def identity(self) -> str:
+        """Name and the first 12 digits of a SHA-256 over settings and weights."""
+        if self._hash is None:
+            self._hash = _hash(self.net)
+        return f"{self.name} {self._hash[:12]}"
+
+    def at(self, *, precision: str, device: str) -> "NetworkClip":
+        """The same network in another precision or on another device, where it is a copy; this one stays as it is.
+
+        Raises:
+            DeviceError: no such precision.
+
+        """
+        if precision not in _PRECISIONS:
+            raise DeviceError(f"precision {precision!r} is unknown: choose from {', '.join(_PRECISIONS)}")
+        place = torch.device(device)
+        net = self.net if place == self.device else copy.deepcopy(self.net)
+        moved = NetworkClip(net, place, _PRECISIONS[precision], self.name)
+        moved._hash = self._hash
+        return moved
 
     @torch.no_grad()
     def prepare(self, frame: Float[Tensor, "3 h w"]) -> FrameState:
@@ -85,7 +128,10 @@ class NetworkClip:
         with self._precision():
             features = self._features(states, frames, area)
             final = self.net.restore(frames.unsqueeze(0), features, flows, line)
-        return final[0].float().clamp_(0, 1)
+        final = final[0].float()
+        if not final.sum().isfinite():  # clamping would hide an overflow as a white pixel
+            final.nan_to_num_(torch.nan, torch.nan, torch.nan)
+        return final.clamp_(0, 1)
 
     def _features(self, states: Sequence[FrameState], frames: Tensor, area: tuple[slice, slice]) -> Features:
         kept = [state.features for state in states if state.features is not None]
@@ -114,3 +160,11 @@ def _area(tile: Tile) -> tuple[slice, slice]:
 
 def _packed(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def _hash(net: STINet) -> str:
+    digest = hashlib.sha256(json.dumps(to_mapping(net.config), sort_keys=True).encode())
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
