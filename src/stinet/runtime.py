@@ -30,6 +30,7 @@ __all__ = [
     "memory_available_bytes",
     "prepare_threads",
     "probe_threads",
+    "quiet_encoders",
     "release_memory",
     "reuse_memory",
     "use_fastest_threads",
@@ -93,6 +94,11 @@ def prepare_threads() -> bool:
         return False
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return True
+
+
+def quiet_encoders() -> None:
+    """Keep SVT-AV1's banner off standard error: it has no other switch. What the user has set stays."""
+    os.environ.setdefault("SVT_LOG", "0")
 
 
 @functools.cache

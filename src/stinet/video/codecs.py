@@ -2,17 +2,70 @@
 
     container (by suffix) -> family (h264, hevc, ...) -> FFmpeg's encoder -> pixel format -> complete options
 
-A choice is a value: it goes into the journal, and a resumed run takes it back instead of choosing anew.
+What is chosen where nothing is asked
+- .mp4 .m4v .mov .mkv: H.264 in 8 bit; HEVC in 10 bit for deeper or HDR sources, and HEVC for 4096 px or more on a side.
+  .webm: VP9, and AV1 (10 bit) for deeper or HDR sources. Sources with alpha: ProRes 4444 in .mov, VP9 or (deep)
+  ProRes 4444 in .mkv, VP9 in .webm; .mp4 drops it and says so. .y4m and `-`: raw frames, see `encode.PipeWriter`.
+- 4:2:0 even where the source has more colour, because little else plays everywhere; that is said. An odd side becomes
+  4:4:4 in H.264 and HEVC, whose 4:2:0 cannot hold it. ProRes is 4:2:2, with alpha 4:4:4. FFV1 is lossless and stores
+  the RGB that was computed, 8 or 16 bit, so that not even a colour matrix rounds it.
+- The source's matrix, primaries, transfer and range are kept and tagged; RGB sources become BT.709.
+
+The choice is tried by encoding a few frames, so that a missing encoder, a size that it refuses or an unknown option
+shows before the run. A large picture is tried as two strips, one of its width and one of its height: opening VP9 at
+16K would take 7 GB.
+
+Threads are numbers in the options, since they change the bytes of some encoders. A choice is a value: it goes into the
+journal, and a resumed run takes it back instead of choosing anew. Hardware encoders promise no equal bytes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
-from stinet.video.frame import Colour, Light, Mastering
+import av
+from av.codec.codec import UnknownCodecError
+from av.codec.hwaccel import HWAccel
+from av.error import FFmpegError
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 
-__all__ = ["EncoderChoice"]
+from stinet.config import EncodeConfig
+from stinet.errors import OutputError, UsageError
+from stinet.runtime import cores, quiet_encoders
+from stinet.video.frame import Colour, Light, Mastering, Notes, VideoInfo
+from stinet.video.read import SWSCALE_MATRIX
+
+__all__ = ["CONTAINERS", "Container", "EncoderChoice", "choose_encoder", "hardware_accelerator", "prepare_encoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A kind of file and the codecs that it takes."""
+
+    name: str
+    """FFmpeg's."""
+    families: tuple[str, ...]
+    """The first one is the default."""
+
+
+CONTAINERS: Mapping[str, Container] = {
+    ".mp4": Container("mp4", ("h264", "hevc", "av1", "vp9")),
+    ".m4v": Container("mp4", ("h264", "hevc", "av1", "vp9")),
+    ".mov": Container("mov", ("h264", "hevc", "prores")),
+    ".mkv": Container("matroska", ("h264", "hevc", "av1", "vp9", "prores", "ffv1")),
+    ".webm": Container("webm", ("vp9", "av1")),
+    ".y4m": Container("yuv4mpegpipe", ("y4m",)),
+}
+"""By suffix; standard output (`-`) is as .y4m."""
+
+HARDWARE = ("nvenc", "qsv", "amf", "videotoolbox", "vaapi")
+"""Endings of the names of encoders that a graphics card runs, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +100,11 @@ class EncoderChoice:
         """Whether a graphics card encodes."""
         return self.encoder.rpartition("_")[2] in HARDWARE
 
+    def __str__(self) -> str:
+        said = dict(self.options)
+        quality = [f"{name} {said[name]}" for name in ("crf", "cq", "qp", "profile", "preset") if name in said]
+        return ", ".join((f"{self.family} ({self.encoder})", *quality, self.pix_fmt))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` gives the same choice back."""
         return {
@@ -77,10 +135,6 @@ class EncoderChoice:
         return cls(**{**plain, **fractions, **changed})
 
 
-HARDWARE = ("nvenc", "qsv", "amf", "videotoolbox", "vaapi")
-"""Endings of the names of encoders that a graphics card runs, in the order in which they are tried."""
-
-
 def _colour_to_json(colour: Colour) -> dict[str, Any]:
     plain: dict[str, Any] = {
         name: getattr(colour, name) for name in ("matrix", "primaries", "transfer", "is_full_range", "is_guessed")
@@ -105,3 +159,647 @@ def _colour_from_json(plain: Mapping[str, Any]) -> Colour:
 
 
 _POINTS, _ENDS = ("red", "green", "blue", "white"), ("darkest", "brightest")
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """What is known of a codec and its software encoder."""
+
+    encoder: str
+    crf: int | None = None
+    most_crf: int = 0
+    preset: str | None = None
+    presets: tuple[str, ...] = ()
+    preset_key: str = "preset"
+    parameters: str = ""
+    """Name of the option that holds options of the library itself, as key=value:key=value."""
+
+
+_X26_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
+
+_FAMILIES = {
+    "h264": _Family("libx264", 17, 51, "medium", _X26_PRESETS, parameters="x264-params"),
+    "hevc": _Family("libx265", 18, 51, "medium", _X26_PRESETS, parameters="x265-params"),
+    "av1": _Family("libsvtav1", 24, 63, "6", tuple(map(str, range(14))), parameters="svtav1-params"),
+    "vp9": _Family("libvpx-vp9", 24, 63, "2", tuple(map(str, range(9))), preset_key="cpu-used"),
+    "prores": _Family("prores_ks", presets=("proxy", "lt", "standard", "hq", "4444", "4444xq"), preset_key="profile"),
+    "ffv1": _Family("ffv1"),
+}
+
+_LARGE_PX = 4_096
+"""A side from which H.264 is no longer the default: its hardware decoders end there."""
+
+_MOST_PX = 65_535
+"""Longest side that the containers can name in 16 bits."""
+
+_TRIAL_PIXELS = 1 << 20
+"""Larger pictures are tried as two strips."""
+
+_STRIP_PX = 128
+
+_MAX_TICKS = 1 << 24
+"""Finest time base that every container takes."""
+
+_MAX_THREADS = 8
+
+_LEVEL_PIXELS = {"h264": 8_192 * 4_352, "hevc": 8_192 * 4_352}
+"""Largest picture of the highest common level (6.2): more is allowed to be written, and hardly plays."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What the arguments of `choose_encoder` come to."""
+
+    config: EncodeConfig
+    path: Path
+    container: Container
+    size: tuple[int, int]
+    bits: int
+    hdr: str | None
+    has_alpha: bool
+    is_palette: bool
+    colour: Colour
+
+    @property
+    def is_odd(self) -> bool:
+        return bool(self.size[0] % 2 or self.size[1] % 2)
+
+    @property
+    def size_text(self) -> str:
+        return f"{self.size[0]}x{self.size[1]}"
+
+
+def choose_encoder(
+    config: EncodeConfig,
+    path: Path,
+    *,
+    size: tuple[int, int],
+    rate: Fraction,
+    time_base: Fraction,
+    info: VideoInfo | None,
+    notes: Notes,
+) -> EncoderChoice:
+    """Choose the encoder of `path` for pictures of `size` (width, height) and try it.
+
+    `info` is the source: its depth, colour, alpha and pixel shape are kept where the codec can; None is 8-bit RGB.
+
+    Raises:
+        UsageError: settings that do not go together (codec and container, HDR and 8 bit, odd sizes and 4:2:0, an
+            option that the encoder does not know).
+        OutputError: an unknown suffix, a size beyond the encoder, or an encoder that does not work here.
+
+    """
+    quiet_encoders()
+    wish = _wish(config, path, size, info)
+    if max(size) > _MOST_PX:
+        raise OutputError(
+            f"{path}: {wish.size_text} is beyond the {_MOST_PX:,} px of every container; use a smaller size"
+        )
+    if max(time_base.denominator, time_base.numerator) > _MAX_TICKS:
+        notes.say(f"times rounded to 1/90000 s (the source ticks in {time_base} s)")
+        time_base = Fraction(1, 90_000)
+
+    def choice_of(encoder: str, family: str) -> EncoderChoice:
+        return _complete(wish, encoder, family, rate, time_base, info)
+
+    if wish.container.name == "yuv4mpegpipe":
+        choice = choice_of("wrapped_avframe", "y4m")
+    else:
+        encoder, family = _named_encoder(wish)
+        choice = _working_hardware(wish, family, choice_of, notes) if config.hardware and encoder is None else None
+        if choice is None:
+            choice = choice_of(encoder or _FAMILIES[family].encoder, family)
+            _try(wish, choice)
+    _refuse_or_say(wish, choice, info, notes)
+    return choice
+
+
+def _wish(config: EncodeConfig, path: Path, size: tuple[int, int], info: VideoInfo | None) -> _Wish:
+    suffix = ".y4m" if str(path) == "-" else path.suffix.lower()
+    if suffix not in CONTAINERS:
+        raise OutputError(
+            f"{path}: unknown suffix {path.suffix!r}; known are {', '.join(CONTAINERS)}, "
+            "or a name without suffix for a folder of PNG images"
+        )
+    colour = _target_colour(info)
+    return _Wish(
+        config=config,
+        path=path,
+        container=CONTAINERS[suffix],
+        size=size,
+        bits=8 if info is None else info.bit_depth,
+        hdr=colour.hdr,
+        has_alpha=info is not None and info.has_alpha,
+        is_palette=info is not None and info.pixel_format == "pal8",
+        colour=colour,
+    )
+
+
+def _target_colour(info: VideoInfo | None) -> Colour:
+    """The source's own matrix, range and tags; RGB gets a matrix, and names for what it does not say."""
+    if info is None:
+        return Colour(matrix=1, primaries=1, transfer=1)
+    if info.colour.matrix in SWSCALE_MATRIX:
+        return info.colour
+    primaries = 1 if info.colour.primaries == _UNSAID else info.colour.primaries
+    return replace(
+        info.colour,
+        matrix=9 if primaries == 9 else 1,
+        primaries=primaries,
+        transfer=13 if info.colour.transfer == _UNSAID else info.colour.transfer,
+        is_full_range=False,
+    )
+
+
+_UNSAID = 2
+
+
+def _named_encoder(wish: _Wish) -> tuple[str | None, str]:
+    """The encoder asked for by its own name (else None), and the family."""
+    name = wish.config.codec
+    name = {"h265": "hevc", "x264": "h264", "x265": "hevc", "h.264": "h264", "h.265": "hevc"}.get(name, name)
+    if name == "auto":
+        return None, _default_family(wish)
+    family, encoder = name, None
+    if name not in _FAMILIES:
+        encoder = name
+        try:
+            family = av.Codec(name, "w").canonical_name
+        except (UnknownCodecError, ValueError) as error:
+            ending = name.rpartition("_")[2]
+            near = difflib.get_close_matches(name, [*_FAMILIES, *av.codecs_available], n=1, cutoff=0.75)
+            hint = f"; did you mean {near[0]}?" if near and ending not in HARDWARE else ""
+            raise OutputError(
+                f"{wish.path}: this build of FFmpeg has no encoder {name!r}{hint or _software_hint(name)}"
+            ) from error
+        if family not in _FAMILIES:
+            raise UsageError(f"{name} makes {family}, which is not written here; choose {', '.join(_FAMILIES)}")
+    if family not in wish.container.families:
+        others = ", ".join(suffix for suffix, container in CONTAINERS.items() if family in container.families)
+        raise UsageError(
+            f"{wish.path}: {wish.path.suffix or 'y4m'} takes {', '.join(wish.container.families)}, not {family}; "
+            f"for {family} use {others}"
+        )
+    return encoder, family
+
+
+def _software_hint(encoder: str) -> str:
+    """What to use instead of an encoder that does not work."""
+    family = encoder.rpartition("_")[0]
+    if encoder.rpartition("_")[2] not in HARDWARE or family not in _FAMILIES:
+        return f"; choose {', '.join(_FAMILIES)}"
+    return f"; use --codec {family}, which takes the software encoder {_FAMILIES[family].encoder}"
+
+
+def _default_family(wish: _Wish) -> str:
+    """By container, depth, size, and by what can hold the pixel format that was asked for."""
+    families = wish.container.families
+    preferred = [families[0]]
+    bits = wish.bits if wish.config.pix_fmt is None else _format(wish.config.pix_fmt).components[0].bits
+    if bits > 8 or max(wish.size) >= _LARGE_PX:
+        preferred.insert(0, "hevc")
+    if (bits > 8) and "webm" in wish.container.name:
+        preferred.insert(0, "av1")
+    if wish.has_alpha and not wish.is_palette and wish.config.pix_fmt is None and not wish.hdr:
+        preferred = ["prores", "vp9", *preferred] if bits > 8 or "vp9" not in families else ["vp9", *preferred]
+        if wish.container.name == "mp4":
+            preferred = [family for family in preferred if family not in ("prores", "vp9")]
+    allowed = [family for family in (*preferred, *families) if family in families]
+    if wish.config.pix_fmt is None:
+        return allowed[0]
+    wanted = _plain_format(wish.config.pix_fmt)
+    return next((family for family in allowed if wanted in _formats(_FAMILIES[family].encoder)), allowed[0])
+
+
+def _format(name: str) -> VideoFormat:
+    try:
+        return VideoFormat(name)
+    except ValueError as error:
+        raise UsageError(f"pixel format {name!r} is unknown to FFmpeg; try yuv420p, yuv420p10le or yuv444p") from error
+
+
+def _plain_format(name: str) -> str:
+    """yuvj420p is yuv420p of full range."""
+    return name.replace("yuvj", "yuv")
+
+
+def _formats(encoder: str) -> tuple[str, ...]:
+    """Pixel formats that an encoder says it takes; empty where it does not say."""
+    try:
+        return tuple(entry.name for entry in av.Codec(encoder, "w").video_formats or ())
+    except (UnknownCodecError, ValueError):
+        return ()
+
+
+def _complete(
+    wish: _Wish, encoder: str, family: str, rate: Fraction, time_base: Fraction, info: VideoInfo | None
+) -> EncoderChoice:
+    """A choice with its pixel format, colour tags and options."""
+    pix_fmt = _pixel_format(wish, encoder, family)
+    layout = _format(pix_fmt)
+    colour = _written_colour(wish, family, layout)
+    choice = EncoderChoice(
+        encoder=encoder,
+        family=family,
+        pix_fmt=pix_fmt,
+        bits=layout.components[0].bits,
+        keeps_alpha=any(part.is_alpha for part in layout.components),
+        options=(),
+        container=wish.container.name,
+        colour=colour,
+        size=wish.size,
+        rate=rate,
+        time_base=time_base,
+        sample_aspect=Fraction(1) if info is None else info.sample_aspect,
+    )
+    return replace(choice, options=tuple(_options(wish, choice).items()))
+
+
+def _pixel_format(wish: _Wish, encoder: str, family: str) -> str:
+    offered = _formats(encoder)
+    if wish.config.pix_fmt is not None:
+        asked = _plain_format(wish.config.pix_fmt)
+        _format(asked)
+        if offered and asked not in offered:
+            raise UsageError(f"{encoder} does not take {asked}; it takes {', '.join(offered)}")
+        return asked
+    full = "444" if wish.is_odd and family in ("h264", "hevc") else "420"
+    deep = wish.bits > 8
+    deep_vp9 = ("yuv420p10le", "p010le") if deep else ()
+    wanted = {
+        "h264": (f"yuv{full}p10le", "p010le") if deep else (f"yuv{full}p", "nv12"),
+        "hevc": (f"yuv{full}p10le", "p010le") if deep else (f"yuv{full}p", "nv12"),
+        "av1": ("yuv420p10le", "p010le", "yuv420p", "nv12"),
+        "vp9": (*(("yuva420p",) if wish.has_alpha else ()), *deep_vp9, "yuv420p", "nv12"),
+        "prores": ("yuva444p10le", "yuv422p10le") if wish.has_alpha else ("yuv422p10le", "p210le"),
+        "ffv1": (("gbrap16le" if wish.has_alpha else "gbrp16le") if deep else "bgra" if wish.has_alpha else "bgr0",),
+        "y4m": (f"yuv420p{next((n for n in (10, 12) if wish.bits <= n), 16)}le" if deep else "yuv420p",),
+    }[family]  # fmt: skip
+    shallow = (f"yuv{full}p", "nv12")  # of an encoder without 10 bit; said, and refused for HDR
+    return next((name for name in (*wanted, *shallow) if name in offered), wanted[0])
+
+
+def _written_colour(wish: _Wish, family: str, layout: VideoFormat) -> Colour:
+    colour = wish.colour
+    if family == "y4m":
+        colour = replace(colour, mastering=None, light=None)
+    asked = wish.config.range
+    if wish.config.pix_fmt is not None and wish.config.pix_fmt.startswith("yuvj"):
+        if asked == "limited":
+            raise UsageError(
+                f"{wish.config.pix_fmt} is of full range, not limited; use {_plain_format(wish.config.pix_fmt)}"
+            )
+        asked = "full"
+    if layout.is_rgb or layout.name.startswith("gbr"):
+        if asked == "limited":
+            raise UsageError(
+                f"RGB ({layout.name}) is always of full range; choose a yuv pixel format for limited range"
+            )
+        return replace(colour, matrix=0, is_full_range=True)
+    if family == "prores":
+        if asked == "full":
+            raise UsageError("prores has no full range; choose limited or another codec")
+        return replace(colour, is_full_range=False)
+    return colour if asked == "source" else replace(colour, is_full_range=asked == "full")
+
+
+def _options(wish: _Wish, choice: EncoderChoice) -> dict[str, str]:
+    """Everything that the encoder is told; what the user gives comes last."""
+    if choice.family == "y4m":
+        return {}
+    config = wish.config
+    family = _FAMILIES[choice.family]
+    own = dict(config.options)
+    if choice.is_hardware:
+        made = _hardware_options(choice, config)
+    else:
+        made = _quality(wish, choice, family) | _threads_and_form(choice)
+    if own.keys() & {"b", "qp", "global_quality", "cqp"} and config.crf is None:
+        made = {key: value for key, value in made.items() if key not in ("crf", "cq", "rc", "global_quality")}
+    if family.parameters in own and family.parameters in made:
+        own[family.parameters] = f"{made[family.parameters]}:{own[family.parameters]}"
+    return made | own
+
+
+def _quality(wish: _Wish, choice: EncoderChoice, family: _Family) -> dict[str, str]:
+    config, name = wish.config, choice.family
+    made: dict[str, str] = {}
+    if config.crf is not None and family.crf is None:
+        what = "is lossless" if name == "ffv1" else f"has its quality by --preset {', '.join(family.presets)}"
+        raise UsageError(f"{name} takes no crf: it {what}")
+    if family.crf is not None:
+        crf = family.crf if config.crf is None else config.crf
+        if crf > family.most_crf:
+            raise UsageError(f"crf {crf} is beyond the {family.most_crf} of {name}")
+        made["crf"] = str(crf)
+    preset = family.preset if config.preset is None else config.preset
+    is_known = choice.encoder == family.encoder
+    if config.preset is not None and is_known and config.preset not in family.presets:
+        known = f"choose {', '.join(family.presets)}" if family.presets else "it has none"
+        raise UsageError(f"{name} has no preset {config.preset!r}; {known}")
+    if name == "prores" and preset is None:
+        preset = "4444" if "444" in choice.pix_fmt else "hq"
+    if preset is not None:
+        made[family.preset_key if is_known else "preset"] = preset
+    return made
+
+
+def _threads_and_form(choice: EncoderChoice) -> dict[str, str]:
+    """Fixed threads, closed groups of pictures, and nothing in the bytes that changes from run to run."""
+    threads = min(cores(), _MAX_THREADS)
+    hdr = _hdr_parameters(choice)
+    common = {"flags": "+bitexact+cgop"}
+    if choice.encoder == "libx264":
+        params = {"x264-params": _joined(hdr)} if hdr else {}
+        return common | {"threads": str(threads)} | params
+    if choice.encoder == "libx265":
+        fixed = {"log-level": "none", "info": "0", "open-gop": "0", "pools": str(threads)}
+        fixed["frame-threads"] = str(min(max(threads // 2, 1), 3))
+        return common | {"x265-params": _joined(fixed | hdr)}
+    if choice.encoder == "libsvtav1":
+        return common | {"svtav1-params": _joined({"lp": str(min(threads, 6)), "irefresh-type": "2"} | hdr)}
+    if choice.encoder == "libvpx-vp9":
+        return common | {"b": "0", "deadline": "good", "row-mt": "1", "threads": str(threads)}
+    if choice.encoder == "prores_ks":
+        return common | {"vendor": "apl0", "threads": str(threads)}
+    if choice.encoder == "ffv1":
+        parts = {"slices": "4"} if min(choice.size) >= 64 else {}
+        return common | {"level": "3", "coder": "1", "slicecrc": "1", "g": "1", "threads": str(threads)} | parts
+    return common | {"threads": str(threads)}
+
+
+def _joined(parameters: Mapping[str, str]) -> str:
+    return ":".join(f"{key}={value}" for key, value in parameters.items())
+
+
+def _hdr_parameters(choice: EncoderChoice) -> dict[str, str]:
+    """Mastering display and light level in the encoder library's own words."""
+    mastering, light = choice.colour.mastering, choice.colour.light
+    names = {
+        "libx264": ("mastering-display", "cll"),
+        "libx265": ("master-display", "max-cll"),
+        "libsvtav1": ("mastering-display", "content-light"),
+    }
+    if choice.encoder not in names or choice.bits == 8:
+        return {}
+    display, level = names[choice.encoder]
+    made: dict[str, str] = {}
+    if choice.encoder == "libx265" and choice.colour.hdr:
+        made["repeat-headers"] = "1"
+        if choice.colour.hdr == "PQ" and choice.pix_fmt == "yuv420p10le":
+            made["hdr10-opt"] = "1"
+    if mastering is not None:
+        made[display] = _display_text(mastering, is_decimal=choice.encoder == "libsvtav1")
+    if light is not None:
+        made[level] = f"{light.max_content},{light.max_average}"
+    return made
+
+
+def _display_text(mastering: Mastering, *, is_decimal: bool) -> str:
+    """G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min): decimal for SVT-AV1, in steps of 1/50000 and 1/10000 for the others."""
+
+    def number(value: Fraction, steps: int) -> str:
+        return f"{float(value):.6f}" if is_decimal else str(round(value * steps))
+
+    points = {"G": mastering.green, "B": mastering.blue, "R": mastering.red, "WP": mastering.white}
+    text = "".join(f"{name}({number(x, 50_000)},{number(y, 50_000)})" for name, (x, y) in points.items())
+    return f"{text}L({number(mastering.brightest, 10_000)},{number(mastering.darkest, 10_000)})"
+
+
+def _hardware_options(choice: EncoderChoice, config: EncodeConfig) -> dict[str, str]:
+    """About the quality that the software encoder has by default."""
+    family = _FAMILIES[choice.family]
+    crf = (family.crf or 20) if config.crf is None else config.crf
+    quality = str(crf)
+    made = {
+        "nvenc": {"rc": "vbr", "cq": quality, "b": "0"},
+        "qsv": {"global_quality": quality},
+        "amf": {"rc": "cqp", "qp_i": quality, "qp_p": quality},
+        "videotoolbox": {"flags": "+qscale", "global_quality": str(118 * round(100 * (1 - crf / 63)))},
+        "vaapi": {"rc_mode": "CQP", "global_quality": quality},
+    }[choice.encoder.rpartition("_")[2]]
+    return made | ({} if config.preset is None else {"preset": config.preset})
+
+
+def _working_hardware(wish: _Wish, family: str, choice_of: Any, notes: Notes) -> EncoderChoice | None:
+    """The first encoder of a graphics card that encodes a few frames; None: none does, which is said."""
+    reasons = []
+    for ending in HARDWARE:
+        encoder = f"{family}_{ending}"
+        if encoder not in av.codecs_available:
+            continue
+        try:
+            choice = choice_of(encoder, family)
+        except UsageError as error:
+            reasons.append(str(error))
+            continue
+        if wish.hdr and choice.bits == 8 and wish.config.pix_fmt is None:
+            reasons.append(f"{encoder}: 8 bit only")
+            continue
+        verdict = _verdict(choice)
+        if verdict.error is None and not verdict.unknown:
+            notes.say(f"encoded by the graphics card ({encoder}); a resumed run may differ in its bytes")
+            return choice
+        reasons.append(f"{encoder}: {verdict.error or 'unknown option ' + verdict.unknown[0]}")
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    notes.warn(f"no hardware encoder of {family} works here{why}; {_FAMILIES[family].encoder} is used")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """How a trial went."""
+
+    error: str | None = None
+    unknown: tuple[str, ...] = ()
+    """Options that nobody took."""
+
+
+def _try(wish: _Wish, choice: EncoderChoice) -> None:
+    """Encode a few frames, and put into words what went wrong."""
+    verdict = _verdict(choice)
+    if verdict.unknown:
+        key = verdict.unknown[0]
+        near = difflib.get_close_matches(key, _option_names(choice.encoder), n=1)
+        raise UsageError(f"{choice.encoder} has no option {key!r}{f'; did you mean {near[0]}?' if near else ''}")
+    if verdict.error is None:
+        return
+    without = replace(choice, options=tuple(_options(_without_options(wish), choice).items()))
+    if wish.config.options and _verdict(without).error is None:
+        asked = " ".join(f"{key}={value}" for key, value in wish.config.options)
+        raise UsageError(f"{choice.encoder} refuses the options {asked} ({verdict.error})")
+    if wish.is_odd and _verdict(replace(choice, size=_even(wish.size))).error is None:
+        raise UsageError(
+            f"{wish.size_text} has an odd side, which {choice.encoder} cannot store as {choice.pix_fmt}; "
+            f"use --pix-fmt {_full_colour(choice)} or --size {'x'.join(map(str, _even(wish.size)))}"
+        )
+    if _verdict(replace(choice, size=(256, 256))).error is None:
+        takers = [name for name in wish.container.families if name != choice.family and _takes(wish, choice, name)]
+        other = f"--codec {' or '.join(takers)}" if takers else "another container"
+        raise OutputError(
+            f"{wish.path}: {wish.size_text} is a size that {choice.encoder} refuses ({verdict.error}); "
+            f"use {other} or another size"
+        )
+    raise OutputError(
+        f"{wish.path}: encoder {choice.encoder} does not work here ({verdict.error}){_software_hint(choice.encoder)}"
+    )
+
+
+def _without_options(wish: _Wish) -> _Wish:
+    """The wish without options of the user."""
+    return replace(wish, config=replace(wish.config, options=()))
+
+
+def _even(size: tuple[int, int]) -> tuple[int, int]:
+    return (max(size[0] // 2 * 2, 2), max(size[1] // 2 * 2, 2))
+
+
+def _full_colour(choice: EncoderChoice) -> str:
+    return "yuv444p10le" if choice.bits > 8 else "yuv444p"
+
+
+def _takes(wish: _Wish, choice: EncoderChoice, family: str) -> bool:
+    plain = replace(wish, config=EncodeConfig())
+    other = _complete(plain, _FAMILIES[family].encoder, family, choice.rate, choice.time_base, None)
+    return _verdict(other).error is None
+
+
+def _option_names(encoder: str) -> list[str]:
+    known = av.Codec(encoder, "w").create().supported_options
+    return [option.name for option in (*known.private, *known.generic)]
+
+
+def _verdict(choice: EncoderChoice) -> _Verdict:
+    """Encode three frames of the size, or of its two strips when it is large."""
+    width, height = choice.size
+    sizes = [choice.size]
+    if width * height > _TRIAL_PIXELS:
+        sizes = [(width, min(height, _STRIP_PX)), (min(width, _STRIP_PX), height)]
+    for size in sizes:
+        verdict = _encode_some(replace(choice, size=size))
+        if verdict != _Verdict():
+            return verdict
+    return _Verdict()
+
+
+def _encode_some(choice: EncoderChoice) -> _Verdict:
+    with _complaints() as complaints:
+        try:
+            context: Any = av.CodecContext.create(choice.encoder, "w", hwaccel=hardware_accelerator(choice.encoder))
+            prepare_encoder(context, choice)
+            context.options = dict(choice.options)
+            context.open()
+            unknown = tuple(context.options)
+            made = 0
+            for number in range(3):
+                picture = VideoFrame(*choice.size, choice.pix_fmt)
+                for plane in picture.planes:
+                    plane.update(bytes(plane.buffer_size))
+                picture.pts, picture.time_base = (
+                    number * max(round(1 / choice.rate / choice.time_base), 1),
+                    choice.time_base,
+                )
+                made += len(context.encode(picture))
+            made += len(context.encode(None))
+        except (FFmpegError, UnknownCodecError, OSError, ValueError) as error:
+            return _Verdict(error=_cause(error))
+    refused = [text for text in complaints if text.startswith(("Unknown option", "Error parsing option", "Bad value"))]
+    if refused:
+        return _Verdict(error=refused[0].rstrip("."))
+    return _Verdict(unknown=unknown) if made == 3 or unknown else _Verdict(error=f"{made} of 3 frames came back")
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Warnings and errors that FFmpeg logs meanwhile."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.WARNING)
+    found: list[str] = []
+    try:
+        with av.logging.Capture() as lines:
+            yield found
+            found += [text.strip() for _, _, text in lines]
+    finally:
+        av.logging.set_level(level)
+
+
+def _cause(error: Exception) -> str:
+    """The last thing that FFmpeg complained of, in one line."""
+    log = getattr(error, "log", None)
+    text = log[2] if log else getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()).rstrip(".")
+
+
+def hardware_accelerator(encoder: str) -> HWAccel | None:
+    """The device that pictures must be copied to first; only VA-API wants that."""
+    return HWAccel("vaapi", allow_software_fallback=False) if encoder.endswith("_vaapi") else None
+
+
+def prepare_encoder(context: Any, choice: EncoderChoice) -> None:
+    """Tell an encoder that is not open yet the size, the times and the colour (its options are set apart)."""
+    context.width, context.height = choice.size
+    context.pix_fmt = choice.pix_fmt
+    context.time_base = choice.time_base
+    context.framerate = choice.rate
+    context.sample_aspect_ratio = choice.sample_aspect
+    colour = choice.colour
+    context.colorspace, context.color_primaries, context.color_trc = colour.matrix, colour.primaries, colour.transfer
+    context.color_range = ColorRange.JPEG if colour.is_full_range else ColorRange.MPEG
+
+
+def _refuse_or_say(wish: _Wish, choice: EncoderChoice, info: VideoInfo | None, notes: Notes) -> None:
+    """Refuse HDR in 8 bit; say what of the source the choice does not keep."""
+    config = wish.config
+    if wish.hdr and choice.bits == 8 and config.pix_fmt is None:
+        raise UsageError(
+            f"{wish.path}: the source is HDR ({wish.hdr}) and {choice.encoder} writes 8 bit, which shows bands; "
+            "use --codec hevc or av1, or ask for it by --pix-fmt yuv420p"
+        )
+    lost = []
+    if wish.bits > choice.bits:
+        kept = " (--pix-fmt yuv420p12le keeps 12)" if choice.family == "hevc" and choice.bits == 10 else ""
+        lost.append(f"{wish.bits} bit become {choice.bits} bit{kept}")
+    if wish.hdr and choice.bits == 8:
+        lost.append(f"HDR ({wish.hdr}) in 8 bit: bands may show")
+    if wish.has_alpha and not choice.keeps_alpha and not wish.is_palette:
+        lost.append(f"alpha dropped: {choice.family} has none (prores in .mov, vp9 in .webm and ffv1 in .mkv keep it)")
+    colour = wish.colour
+    if (colour.mastering or colour.light) and not _hdr_parameters(choice):
+        lost.append(f"mastering display data dropped: {choice.encoder} does not store it")
+    if colour.is_full_range and not choice.colour.is_full_range and config.range == "source":
+        lost.append(f"full range becomes limited: {choice.family} has no other")
+    for what in lost:
+        notes.warn(what)
+    if wish.has_alpha and not choice.keeps_alpha and wish.is_palette:
+        notes.say(f"transparent places of the palette are filled: {choice.family} has no alpha")
+    _say_shape(wish, choice, info, notes)
+
+
+def _say_shape(wish: _Wish, choice: EncoderChoice, info: VideoInfo | None, notes: Notes) -> None:
+    layout = _format(choice.pix_fmt)
+    if wish.is_odd and wish.config.pix_fmt is None and choice.family in ("h264", "hevc"):
+        notes.say(f"{wish.size_text} has an odd side: colour kept at full size (4:4:4)")
+    if info is not None and not wish.is_palette and wish.config.pix_fmt is None:
+        source = _format(info.pixel_format)
+        if _chroma(source) > _chroma(layout):
+            notes.say(
+                f"colour stored at {_CHROMA[_chroma(layout)]}, the source has {_CHROMA[_chroma(source)]}; "
+                "--pix-fmt yuv444p or yuv422p (10le for 10 bit) keeps it where the codec can"
+            )
+    if choice.family == "h264" and choice.bits > 8:
+        notes.say("H.264 in 10 bit plays in few places; hevc in more")
+    if wish.size[0] * wish.size[1] > _LEVEL_PIXELS.get(choice.family, 1 << 62):
+        notes.say(f"{wish.size_text} is beyond the highest level of {choice.family} (8192x4352): few players show it")
+
+
+_CHROMA = {1: "4:2:0", 2: "4:2:2", 4: "4:4:4"}
+
+
+def _chroma(layout: VideoFormat) -> int:
+    """Colour samples in a square of four pixels: 4, 2 or 1; gray counts as 1."""
+    if len(layout.components) < 3 or layout.name.startswith("gray"):
+        return 1
+    share = layout.chroma_width(4) * layout.chroma_height(4)
+    return 4 if share >= 16 else 2 if share >= 8 else 1

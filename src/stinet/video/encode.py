@@ -1,12 +1,48 @@
-"""Frames to coded pictures: segments that can be joined without decoding, or a y4m stream for another program."""
+"""Frames to coded pictures: segments that can be joined without decoding, or a y4m stream for another program.
 
-from collections.abc import Mapping
+A segment file is Matroska, since that takes every codec that is written here. Matroska stores milliseconds, therefore
+frame n of a segment is stamped n ms, and the true times stand in `Segment.times`; joining puts them back. The encoder
+itself is given the true times, by which it divides its bits.
+
+Promises
+- A segment begins with a key frame and refers to nothing before it. Equal frames and an equal choice give equal bytes
+  (software encoders).
+- As many packets as frames, or an error: nothing is swallowed.
+- The file grows as `NAME.part`, reaches the disk, and only then gets its name.
+
+y4m has a rate instead of times: frames are written in their order, and that they are evenly spaced is the caller's
+promise.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO
 
-__all__ = ["Segment"]
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+from stinet.errors import OutputError, StinetError
+from stinet.runtime import quiet_encoders
+from stinet.video.codecs import EncoderChoice, hardware_accelerator, prepare_encoder
+from stinet.video.frame import Frame
+from stinet.video.read import SWSCALE_MATRIX
+
+__all__ = ["PipeWriter", "Segment", "SegmentWriter"]
+
+_STAMP = Fraction(1, 1000)
+"""Matroska's tick."""
+
+_MOST_REORDER = 64
+"""Decoding stamps lie this many places before the packet's own: more than any encoder reorders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +78,281 @@ class Segment:
             bytes=plain["bytes"],
             reorder=plain["reorder"],
         )
+
+
+class SegmentWriter:
+    """One segment being written; as a context manager it leaves nothing behind after an error.
+
+    Raises:
+        OutputError: the folder cannot be written, or the encoder cannot be opened.
+
+    """
+
+    def __init__(self, path: Path, choice: EncoderChoice) -> None:
+        self.path, self.choice = path, choice
+        self.part = path.with_name(f"{path.name}.part")
+        self.segment: Segment | None = None
+        self._times: list[Fraction] = []
+        self._numbers: dict[int, int] = {}  # stamp that the encoder was given -> number of the frame
+        self._packets = self._reorder = 0
+        self._picture = _Pictures(choice)
+        quiet_encoders()
+        with _disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.part.open("wb")
+        try:
+            with _disk_errors(path):
+                self._open()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _open(self) -> None:
+        self._container = av.open(
+            self._file,
+            "w",
+            format="matroska",
+            options={"fflags": "bitexact", "avoid_negative_ts": "disabled"},
+        )
+        choice = self.choice
+        self._stream: Any = self._container.add_stream(
+            choice.encoder,
+            rate=choice.rate,
+            options=dict(choice.options),
+            hwaccel=hardware_accelerator(choice.encoder),
+        )
+        prepare_encoder(self._stream.codec_context, choice)
+        self._stream.time_base = choice.time_base
+        self._container.start_encoding()
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame; its time is rounded to the tick of the choice, and must be above that of the one before.
+
+        Raises:
+            OutputError: the disk or the encoder refuses it.
+
+        """
+        assert self.segment is None, f"{self.path}: already closed"
+        pts = round(frame.time / self.choice.time_base)
+        time = pts * self.choice.time_base
+        assert not self._times or time > self._times[-1], f"time {frame.time} does not rise"
+        picture = self._picture(frame)
+        picture.pts, picture.time_base = pts, self.choice.time_base
+        self._numbers[pts] = len(self._times)
+        self._times.append(time)
+        with _disk_errors(self.path):
+            self._mux(self._stream.encode(picture))
+
+    def _mux(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            number = None if packet.pts is None else self._numbers.pop(packet.pts, None)
+            if number is None or (not self._packets and not packet.is_keyframe):
+                raise OutputError(f"{self.path}: {self.choice.encoder} gave a picture that cannot be placed")
+            self._reorder = max(self._reorder, self._packets - number)
+            packet.time_base = _STAMP
+            packet.pts, packet.dts, packet.duration = number, self._packets - _MOST_REORDER, 1
+            self._packets += 1
+            self._container.mux_one(packet)
+
+    def close(self) -> Segment:
+        """Empty the encoder, bring the file to the disk and give it its name.
+
+        Raises:
+            OutputError: the disk refuses it, or the encoder did not give a packet for every frame.
+
+        """
+        if self.segment is not None:
+            return self.segment
+        assert self._times, f"{self.path}: a segment without frames"
+        try:
+            with _disk_errors(self.path):
+                self._mux(self._stream.encode(None))
+                if self._packets != len(self._times):
+                    given = f"{self._packets} pictures for {len(self._times)} frames"
+                    raise OutputError(f"{self.path}: {self.choice.encoder} gave {given}")
+                self._container.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                size = self._file.tell()
+                self._file.close()
+                self.part.replace(self.path)
+                _sync_folder(self.path.parent)
+        except BaseException:
+            self.discard()
+            raise
+        self.segment = Segment(
+            path=self.path,
+            frames=len(self._times),
+            times=tuple(self._times),
+            bytes=size,
+            reorder=self._reorder,
+        )
+        return self.segment
+
+    def discard(self) -> None:
+        """Stop and remove what was written."""
+        if self.segment is not None:
+            return
+        with suppress(Exception):  # the error that led here is the one to tell
+            self._container.close()
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self.part.unlink()
+
+    def __enter__(self) -> "SegmentWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.discard()
+        else:
+            self.close()
+
+
+class PipeWriter:
+    """Frames as y4m (YUV4MPEG2) into a binary stream, such as standard output. A reader that goes away ends it quietly.
+
+    `choice` is that of `choose_encoder` for `-` or a .y4m file. y4m holds the rate, the size, the pixel shape, the
+    depth and the range, but neither times nor a colour matrix.
+    """
+
+    def __init__(self, stream: BinaryIO, choice: EncoderChoice) -> None:
+        self.choice = choice
+        self.frames = 0
+        self.is_broken = False
+        """The reader has closed its end: nothing more is written."""
+        self._stream = stream
+        self._picture = _Pictures(choice)
+
+    def write(self, frame: Frame) -> None:
+        """Write one frame.
+
+        Raises:
+            OutputError: the stream refuses it for another reason than a reader that went away.
+
+        """
+        if self.is_broken:
+            return
+        picture = self._picture(frame)
+        head = self._header() if not self.frames else b""
+        self._send(b"".join((head, b"FRAME\n", *(_plane_bytes(plane) for plane in _planes(picture)))))
+        self.frames += 1
+
+    def close(self) -> None:
+        """Bring everything on its way; the stream itself stays open."""
+        if not self.is_broken:
+            self._send(b"")
+
+    def _send(self, data: bytes) -> None:
+        try:
+            with _disk_errors(Path("-")):
+                self._stream.write(data)
+                if not data:
+                    self._stream.flush()
+        except OutputError as error:
+            if not isinstance(error.__cause__, BrokenPipeError):
+                raise
+            self.is_broken = True
+
+    def _header(self) -> bytes:
+        choice = self.choice
+        aspect, rate = choice.sample_aspect, choice.rate
+        colour = _Y4M_COLOURS[choice.pix_fmt]
+        signs = [
+            "YUV4MPEG2", f"W{choice.size[0]}", f"H{choice.size[1]}", f"F{rate.numerator}:{rate.denominator}", "Ip",
+            f"A{aspect.numerator}:{aspect.denominator}", f"C{colour}", f"XYSCSS={colour.upper()}",
+            f"XCOLORRANGE={'FULL' if choice.colour.is_full_range else 'LIMITED'}",
+        ]  # fmt: skip
+        return " ".join(signs).encode() + b"\n"
+
+
+_Y4M_COLOURS = {
+    "yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mono", "yuva444p": "444alpha",
+    **{f"yuv{a}p{b}le": f"{a}p{b}" for a in (420, 422, 444) for b in (10, 12, 14, 16)},
+    **{f"gray{b}le": f"mono{b}" for b in (10, 12, 16)},
+}  # fmt: skip
+"""Pixel format -> its name in a y4m header, chroma placed as in MPEG-2."""
+
+
+def _planes(picture: VideoFrame) -> Iterator[Any]:
+    yield from picture.planes
+
+
+def _plane_bytes(plane: Any) -> bytes:
+    """Rows of a plane without the padding at their ends."""
+    wide = plane.width * (2 if plane.line_size >= 2 * plane.width and _is_deep(plane) else 1)
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, :wide]
+    return rows.tobytes()
+
+
+def _is_deep(plane: Any) -> bool:
+    return plane.frame.format.components[0].bits > 8
+
+
+class _Pictures:
+    """RGB frames to stored pictures, by the matrix and range of the choice."""
+
+    def __init__(self, choice: EncoderChoice) -> None:
+        self.choice = choice
+        self.reformatter = VideoReformatter()
+
+    def __call__(self, frame: Frame) -> VideoFrame:
+        choice, colour = self.choice, self.choice.colour
+        if (frame.rgb.shape[1], frame.rgb.shape[0]) != choice.size:
+            raise AssertionError(f"frame of {frame.rgb.shape}, writer of {choice.size}")
+        matrix = SWSCALE_MATRIX.get(colour.matrix, SWSCALE_MATRIX[1])
+        stored_range = ColorRange.JPEG if colour.is_full_range else ColorRange.MPEG
+        picture = self.reformatter.reformat(
+            _packed(frame, keeps_alpha=choice.keeps_alpha),
+            format=choice.pix_fmt,
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=stored_range,
+            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
+            threads=1,
+        )
+        picture.colorspace, picture.color_primaries, picture.color_trc = (
+            colour.matrix,
+            colour.primaries,
+            colour.transfer,
+        )
+        picture.color_range = stored_range
+        return picture
+
+
+def _packed(frame: Frame, *, keeps_alpha: bool) -> VideoFrame:
+    """The frame as FFmpeg's RGB or RGBA of the same depth."""
+    is_deep = frame.rgb.dtype == np.uint16
+    if not keeps_alpha:
+        return VideoFrame.from_ndarray(frame.rgb, format="rgb48le" if is_deep else "rgb24")
+    alpha = frame.alpha
+    if alpha is None:
+        alpha = np.full(frame.rgb.shape[:2], np.iinfo(frame.rgb.dtype).max, frame.rgb.dtype)
+    rgba = np.concatenate((frame.rgb, alpha[..., None]), axis=2)
+    return VideoFrame.from_ndarray(rgba, format="rgba64le" if is_deep else "rgba")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a new name survive a power failure, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """What the disk or FFmpeg refuses, as an OutputError."""
+    try:
+        yield
+    except StinetError:
+        raise
+    except (FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: cannot be written ({reason})") from error
