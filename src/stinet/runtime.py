@@ -25,6 +25,7 @@ __all__ = [
     "Processes",
     "cores",
     "device",
+    "has_avx512",
     "has_bfloat16",
     "launched_processes",
     "memory_available_bytes",
@@ -82,6 +83,12 @@ def has_bfloat16(kind: str = "cpu") -> bool:
     if kind == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return kind == "cpu" and bool({"avx512_bf16", "amx_bf16"} & _cpu_flags()) and _bfloat16_is_faster()
+
+
+@functools.cache
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512 instructions."""
+    return bool({"avx512_f", "avx512f"} & _cpu_flags())
 
 
 def prepare_threads() -> bool:

@@ -37,7 +37,7 @@ from av.video.reformatter import ColorRange
 
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError, UsageError
-from stinet.runtime import cores, quiet_encoders
+from stinet.runtime import cores, has_avx512, quiet_encoders
 from stinet.video.frame import Colour, Light, Mastering, Notes, VideoInfo
 from stinet.video.read import SWSCALE_MATRIX
 
@@ -512,7 +512,9 @@ def _threads_and_form(choice: EncoderChoice) -> dict[str, str]:
     hdr = _hdr_parameters(choice)
     common = {"flags": "+bitexact+cgop"}
     if choice.encoder == "libx264":
-        params = {"x264-params": _joined(hdr)} if hdr else {}
+        # x264's AVX-512 code for macroblock trees reads past what it has written: equal input gave differing bytes
+        steady = {"asm": "AVX2"} if has_avx512() else {}
+        params = {"x264-params": _joined(steady | hdr)} if steady or hdr else {}
         return common | {"threads": str(threads)} | params
     if choice.encoder == "libx265":
         fixed = {"log-level": "none", "info": "0", "open-gop": "0", "pools": str(threads)}
