@@ -95,7 +95,7 @@ def compare(
 
 
 def _frames(path: Path) -> Iterator[Frame]:
-    for frame in read_source(path):
+    for frame in read_source(path, deep=False):
         yield frame.rgb
 
 

@@ -72,9 +72,9 @@ def demonstrate(
 
 def _same_moment(source: Path, result: Path, seconds: Fraction | None) -> tuple[Frame, Frame]:
     """The source's most detailed frame and the result's frame nearest to it in time."""
-    frames = (frame for frame in read_frames(source) if seconds is None or frame.time < seconds)
+    frames = (frame for frame in read_frames(source, deep=False) if seconds is None or frame.time < seconds)
     chosen = max(frames, key=lambda frame: detail(frame.rgb))
-    return chosen, min(read_frames(result), key=lambda frame: abs(frame.time - chosen.time))
+    return chosen, min(read_frames(result, deep=False), key=lambda frame: abs(frame.time - chosen.time))
 
 
 def detail(frame: UInt8[np.ndarray, "h w 3"]) -> float:

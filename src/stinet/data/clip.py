@@ -183,7 +183,7 @@ def _read_images(files: Sequence[Path]) -> Iterator[Frame]:
 def _read_video(path: Path) -> Iterator[Frame]:
     from stinet.video.read import read_frames
 
-    for frame in read_frames(path):
+    for frame in read_frames(path, deep=False):
         yield frame.rgb
 
 

@@ -1,224 +1,360 @@
-"""The only decoder: a video file as upright RGB frames with exact times, drained to its last frame.
+"""The only decoder of films: a video stream as upright RGB frames with exact times, drained to its last frame.
 
 Promises
-- A path is a plain local file, whatever its name looks like: it is opened as `file:<absolute path>` with the file
-  protocol only.
-- The file's display matrix is applied to the pixels here, once; nobody after this file turns anything.
 - Times come from the presentation time stamps as Fractions, moved so that the earliest of video and audio starts in
   [0, one tick); the offset between them stays. Missing or backward stamps are regenerated from the nominal rate and
   counted.
-- Corrupt packets are skipped and counted. The declared number of frames and duration end no loop.
+- Corrupt packets are skipped and counted; the frames around them keep their times, so that a gap has its true length.
+  The declared number of frames and duration end no loop.
 - Y'CbCr becomes RGB by the file's own matrix and range; where it names no matrix, BT.601 below 720 lines and BT.709
   from there on, as players do, and the guess is noted.
+- The same file read twice gives the same frames, times and notes: slices are decoded by threads, frames are not, since
+  several frames in flight are lost with the one that fails.
 
-First form: 10 and 12 bit are read as 8 bit, alpha is dropped, interlaced fields are taken as frames; each is noted.
+Interlaced frames are taken as they are, or go through FFmpeg's bwdif, one frame for one frame.
 """
 
-import contextlib
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from math import gcd, lcm
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import av
-import numpy as np
+from av.codec.context import ThreadType
 from av.container import InputContainer
+from av.error import BlockingIOError as NotYet
 from av.error import EOFError as EndOfFile
-from av.error import FFmpegError, InvalidDataError
-from av.sidedata.sidedata import Type as SideDataType
-from av.stream import Disposition
+from av.error import FFmpegError
+from av.filter import Graph
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from stinet.config import ReadConfig
 from stinet.errors import DecodeError, InputError
-from stinet.video.frame import Colour, Frame, Notes, StreamInfo, VideoInfo
+from stinet.video.clock import timed
+from stinet.video.container import film_stream, is_encrypted, open_file, stream_info
+from stinet.video.convert import (
+    SWSCALE_MATRIX,
+    Converter,
+    bits_of,
+    colour_of,
+    has_alpha,
+    name_of_matrix,
+    turn_of,
+)
+from stinet.video.frame import Frame, Notes, VideoInfo
 
-__all__ = ["SWSCALE_MATRIX", "open_file", "origin_of", "probe", "read_frames"]
-
-SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-"""H.273 matrix -> swscale's number for it."""
-
-_BT709, _BT601, _UNSAID, _RGB = 1, 6, 2, 0
-
-_CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-
-_HEAD_BYTES = 4_096
-"""What is looked at to tell text from media."""
+__all__ = [
+    "SWSCALE_MATRIX",
+    "check_limits",
+    "frames_of",
+    "note_facts",
+    "open_file",
+    "origin_of",
+    "part_time_base",
+    "probe",
+    "probe_opened",
+    "read_frames",
+    "within",
+]
 
 _ERRORS_IN_A_ROW = 200
 """Packets in a row that fail before a file counts as undecodable from there on."""
 
-_TRUNCATED = Fraction(9, 10)
-"""Less of the declared duration than this is said."""
+_FINEST = 1_000_000_000
+"""Ticks per second that a time base may have at most."""
+
+CORRUPT = "corrupt packets skipped"
+REPAIRED = "damaged frames repaired by the decoder"
+
+Thing = TypeVar("Thing")
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: Path, config: ReadConfig | None = None) -> VideoInfo:
     """What the file says of its video. Decodes one frame, because rotation and colour may stand only there.
 
     Raises:
-        InputError: missing, empty, a folder, text, a playlist, encrypted, without its index, or without a video stream.
+        InputError: missing, empty, a folder, text, a playlist, encrypted, without its index, without a video stream, or
+            beyond the limits of `config`.
         DecodeError: a video stream of which no frame can be decoded.
 
     """
+    config = config or ReadConfig()
     with open_file(path) as container:
-        stream = _video_stream(container, path)
-        first = next(_decode(container, stream, Notes()), None)
-        if first is None:
-            raise DecodeError(
-                f"{path}: its {stream.codec_context.name} video stream holds no frame that can be decoded"
-            )
-        return _describe(path, container, stream, first)
+        return probe_opened(container, path, config)[0]
 
 
-def read_frames(path: Path, *, notes: Notes | None = None, info: VideoInfo | None = None) -> Iterator[Frame]:
-    """Every frame of the video, upright, in the order in which they are shown. `info` is the file's `probe`, if known.
+def probe_opened(
+    container: InputContainer, path: Path, config: ReadConfig
+) -> tuple[VideoInfo, VideoFrame, Iterator[VideoFrame]]:
+    """What an opened file is, its first picture, and the ones that follow it.
 
     Raises:
-        InputError: as `probe`.
+        InputError, DecodeError: as `probe`.
+
+    """
+    stream = _prepared(container, path, config)
+    pictures = _decode(container, stream, Notes())
+    first = next(pictures, None)
+    if first is None:
+        if path.is_file() and is_encrypted(path):
+            raise InputError(f"{path}: the video is encrypted (DRM); only unprotected files can be read")
+        raise DecodeError(f"{path}: its {stream.codec_context.name} video stream holds no frame that can be decoded")
+    info = _describe(path, container, stream, first)
+    check_limits(info, config)
+    return info, first, pictures
+
+
+def read_frames(
+    path: Path,
+    *,
+    notes: Notes | None = None,
+    info: VideoInfo | None = None,
+    config: ReadConfig | None = None,
+    deep: bool = True,
+) -> Iterator[Frame]:
+    """Every frame of the video, upright, in the order in which they are shown. `info` is the file's `probe`, if known.
+
+    Frames are uint8, or uint16 (65535 is 1.0) where the file has more than 8 bits and `deep` allows it.
+
+    Raises:
+        InputError: as `probe`, or a film that turns out longer than `config` allows.
         DecodeError: a video of which nothing can be decoded, or nothing any more.
 
     """
     notes = Notes() if notes is None else notes
-    info = probe(path) if info is None else info
-    _note_losses(info, notes)
+    config = config or ReadConfig()
+    info = probe(path, config) if info is None else info
+    note_facts(info, config, notes, deep=deep)
+    entry = _entry(path, info, config)
     with open_file(path) as container:
-        stream = _video_stream(container, path)
-        stream.thread_type = "AUTO"
-        clock = _Clock(info, notes)
-        to_rgb = _Converter(info, notes)
-        end = Fraction(0)
-        for picture in _decode(container, stream, notes):
-            if picture.is_corrupt:
-                notes.count("damaged frames repaired by the decoder")
-            time = clock.time_of(picture)
-            end = time + info.period
-            yield Frame(rgb=to_rgb(picture), time=time)
-    if info.duration and end < _TRUNCATED * info.duration:
-        notes.say(f"decoded {float(end / info.duration):.0%} of the declared duration")
+        stream = _prepared(container, path, config)
+        if entry is not None:
+            container.seek(entry, stream=stream)
+        yield from frames_of(_decode(container, stream, notes), info, config, notes, deep=deep)
 
 
-def open_file(path: Path) -> InputContainer:
-    """Open a local file for reading; used for frames here and for packets by the writer.
+def frames_of(
+    pictures: Iterable[VideoFrame], info: VideoInfo, config: ReadConfig, notes: Notes, *, deep: bool = True
+) -> Iterator[Frame]:
+    """Decoded pictures as frames: timed, cut to what `config` asks for, deinterlaced, converted."""
+    to_rgb = Converter(info, notes, deep=deep)
+    watch = _Watch(info, notes)
+    shown = watch.see(pictures)
+    if config.deinterlace == "auto":
+        shown = _deinterlaced(shown, notes)
+    stamped = ((picture, _stamp(picture)) for picture in shown)
+    end = info.first
+    is_whole = True
+    for picture, time, is_last in within(timed(stamped, info, notes), config, info):
+        is_whole = is_last
+        length = _length(picture) if is_last else None
+        end = time + (length or info.period)
+        rgb, alpha = to_rgb(picture)
+        yield Frame(rgb=rgb, alpha=alpha, time=time - (config.start or 0), duration=length)
+    if is_whole:
+        watch.close(end)
+
+
+def within(
+    timed_things: Iterable[tuple[Thing, Fraction, bool]], config: ReadConfig, info: VideoInfo
+) -> Iterator[tuple[Thing, Fraction, bool]]:
+    """What lies between `config.start` and `config.seconds` after it; times stay those of the film.
 
     Raises:
-        InputError: says what the file is when it is no media file.
+        InputError: the film is longer than `config.max_seconds`, or ends before `config.start`.
 
     """
-    _refuse_what_is_no_video(path)
-    try:
-        return av.open(f"file:{path.resolve()}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except (FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: {_reason(path, error)}") from error
+    start = config.start or Fraction(0)
+    is_any, last = False, Fraction(0)
+    for thing, time, is_last in timed_things:
+        last = time
+        if config.max_seconds is not None and min(time, _end(config) or time) >= config.max_seconds + start:
+            raise InputError(
+                f"{info.path}: longer than the {float(config.max_seconds):g} s allowed; raise the limit or take a part"
+            )
+        if config.seconds is not None and time >= start + config.seconds:
+            break
+        if time >= start:
+            is_any = True
+            yield thing, time, is_last
+    if not is_any and start:
+        raise InputError(f"{info.path}: nothing at {float(start):g} s; the last frame read is at {float(last):.3f} s")
 
 
-def origin_of(container: InputContainer, stream: VideoStream) -> Fraction:
+def _end(config: ReadConfig) -> Fraction | None:
+    return None if config.seconds is None else (config.start or Fraction(0)) + config.seconds
+
+
+def check_limits(info: VideoInfo, config: ReadConfig) -> None:
+    """Refuse what is larger or longer than allowed.
+
+    Raises:
+        InputError: with both numbers.
+
+    """
+    _check_pixels(info.path, info.width, info.height, config)
+    if config.max_seconds is not None and info.duration is not None:
+        wanted = max(info.duration - (config.start or 0), Fraction(0))
+        wanted = wanted if config.seconds is None else min(wanted, config.seconds)
+        if wanted > config.max_seconds:
+            raise InputError(
+                f"{info.path}: {float(wanted):.1f} s of film, allowed are {float(config.max_seconds):g} s; "
+                "raise the limit or take a part"
+            )
+
+
+def _check_pixels(path: Path, width: int, height: int, config: ReadConfig) -> None:
+    if config.max_pixels is not None and width * height > config.max_pixels:
+        raise InputError(
+            f"{path}: {width}x{height} is {width * height:,} pixels, allowed are {config.max_pixels:,}; raise the limit"
+        )
+
+
+def origin_of(container: InputContainer, stream: VideoStream, first: Fraction | None = None) -> Fraction:
     """The file time that becomes our 0: the earliest start of video and audio, rounded down to the video's ticks."""
     starts = [
         s.start_time * s.time_base
         for s in (stream, *container.streams.audio)
         if s.start_time is not None and s.time_base is not None
     ]
+    if first is not None:
+        starts.append(first)
     tick = stream.time_base or Fraction(1, 1000)
     return Fraction(min(starts, default=Fraction(0)) // tick * tick)
 
 
-class _Clock:
-    """Presentation times that rise.
+def _prepared(container: InputContainer, path: Path, config: ReadConfig) -> VideoStream:
+    """The stream to decode, its decoder set."""
+    stream = film_stream(container, path, config.stream)
+    context = stream.codec_context
+    _check_pixels(path, context.width or 0, context.height or 0, config)
+    if config.max_pixels is not None:
+        context.options = {"max_pixels": str(config.max_pixels)}
+    stream.thread_type = ThreadType.SLICE
+    return stream
 
-    Taken from the stamps where they do, regenerated from the rate where they do not.
-    """
+
+def _stamp(picture: VideoFrame) -> Fraction | None:
+    if picture.pts is None or picture.time_base is None:
+        return None
+    return Fraction(picture.pts * picture.time_base)
+
+
+def _length(picture: VideoFrame) -> Fraction | None:
+    return Fraction(picture.duration * picture.time_base) if picture.duration > 0 and picture.time_base else None
+
+
+def _entry(path: Path, info: VideoInfo, config: ReadConfig) -> int | None:
+    """The stamp to seek to for `config.start`; None where the file cannot be entered there exactly."""
+    if not config.start:
+        return None
+    with open_file(path) as container:
+        stream = _prepared(container, path, config)
+        wanted = config.start + info.origin
+        entry = int(wanted // info.time_base)
+        try:
+            container.seek(entry, stream=stream)
+            first = next(_decode(container, stream, Notes()), None)
+        except (FFmpegError, OSError, DecodeError):
+            return None
+        stamp = None if first is None or first.is_corrupt or not first.key_frame else _stamp(first)
+    return entry if stamp is not None and stamp <= wanted else None
+
+
+class _Watch:
+    """What the pictures tell of damage, fields and pulldown."""
 
     def __init__(self, info: VideoInfo, notes: Notes) -> None:
         self.info, self.notes = info, notes
-        self.last: Fraction | None = None
-        self.shift = -info.origin
+        self.repeated = self.pictures = 0
 
-    def time_of(self, picture: VideoFrame) -> Fraction:
-        """Seconds from our 0."""
-        expected = Fraction(0) if self.last is None else self.last + self._ticks(self.info.period)
-        if picture.pts is None or picture.time_base is None:
-            if self.info.path.suffix.lower() not in _RAW_SUFFIXES:
-                self.notes.count("frames without a time stamp, timed by the rate")
-            time = expected
-        else:
-            time = picture.pts * picture.time_base + self.shift
-        if self.last is not None and time <= self.last:
-            self.notes.count("frames with a backward time stamp, timed by the rate")
-            time = expected
-        self.last = time
-        return time
+    def see(self, pictures: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """The pictures, looked at."""
+        before: Fraction | None = None
+        for picture in pictures:
+            self.pictures += 1
+            if picture.is_corrupt:
+                self.notes.count(REPAIRED)
+            if picture.interlaced_frame and not self.info.is_interlaced:
+                self.notes.warn("interlaced frames in the middle of the film")
+            length = _length(picture)
+            # three fields beside two: repeat_first_field is set
+            if self.info.codec in _FIELD_CODED and length and before and abs(length / before - _PULLDOWN) < _NEARLY:
+                self.repeated += 1
+            before = length
+            yield picture
 
-    def _ticks(self, seconds: Fraction) -> Fraction:
-        return max(round(seconds / self.info.time_base), 1) * self.info.time_base
+    def close(self, end: Fraction) -> None:
+        """Say what only the whole film tells."""
+        if self.repeated > self.pictures // 8:
+            self.notes.warn(_TELECINED)
+        declared = self.info.duration
+        span = end - self.info.first
+        if declared and span < declared - max(3 * self.info.period, declared / 100):
+            self.notes.warn(f"decoded {float(span / declared):.0%} of the declared duration")
 
 
-_RAW_SUFFIXES = {".h264", ".264", ".h265", ".265", ".hevc", ".m4v", ".ivf", ".obu"}
+_FIELD_CODED = frozenset({"mpeg2video", "vc1", "wmv3"})
+"""Decoders whose pictures last as many fields as their flags say."""
+
+_PULLDOWN, _NEARLY = Fraction(3, 2), Fraction(1, 50)
+
+_TELECINED = "telecined (fields are repeated by flag): each film frame is read once, at its own time"
 
 
-class _Converter:
-    """Stored pictures to upright RGB of one size."""
+def _deinterlaced(pictures: Iterable[VideoFrame], notes: Notes) -> Iterator[VideoFrame]:
+    """Pictures through FFmpeg's bwdif, which touches those that say interlaced; as many come out as go in."""
+    chain: _Bwdif | None = None
+    for picture in pictures:
+        if picture.interlaced_frame:
+            notes.say("interlaced: deinterlaced by bwdif, one frame of each")
+        if chain is not None and chain.shape != (picture.width, picture.height, picture.format.name):
+            yield from chain.push(None)
+            chain = None
+        chain = chain or _Bwdif(picture)
+        yield from chain.push(picture)
+    if chain is not None:
+        yield from chain.push(None)
 
-    def __init__(self, info: VideoInfo, notes: Notes) -> None:
-        self.info, self.notes = info, notes
-        self.reformatter = VideoReformatter()
 
-    def __call__(self, picture: VideoFrame) -> np.ndarray:
-        turned = abs(self.info.rotation) % 180 == 90
-        width, height = (self.info.height, self.info.width) if turned else (self.info.width, self.info.height)
-        if (picture.width, picture.height) != (width, height):
-            self.notes.count(f"frames of another size scaled to {self.info.width}x{self.info.height}")
-        colour = self.info.colour
-        rgb = self.reformatter.reformat(
-            picture,
-            width=width,
-            height=height,
-            format="rgb24",
-            src_colorspace=SWSCALE_MATRIX.get(colour.matrix, 5),
-            dst_colorspace=SWSCALE_MATRIX.get(colour.matrix, 5),
-            src_color_range=ColorRange.JPEG if colour.is_full_range else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=_CONVERSION,
-            threads=1,
+class _Bwdif:
+    """FFmpeg's deinterlacer for pictures of one size and format."""
+
+    def __init__(self, first: VideoFrame) -> None:
+        self.shape = (first.width, first.height, first.format.name)
+        self.graph = Graph()
+        source = self.graph.add_buffer(
+            width=first.width, height=first.height, format=first.format, time_base=first.time_base or Fraction(1, 1000)
         )
-        return _upright(rgb.to_ndarray(), self.info)
+        bwdif = self.graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+        sink = self.graph.add("buffersink")
+        source.link_to(bwdif)
+        bwdif.link_to(sink)
+        self.graph.configure()
 
-
-def _upright(rgb: np.ndarray, info: VideoInfo) -> np.ndarray:
-    """Turn counter-clockwise, then mirror left and right."""
-    rgb = np.rot90(rgb, info.rotation // 90 % 4)
-    return np.ascontiguousarray(rgb[:, ::-1] if info.is_mirrored else rgb)
-
-
-def _turn(picture: VideoFrame) -> tuple[int, bool]:
-    """Rotation (degrees counter-clockwise, a multiple of 90) and mirroring that the display matrix asks for.
-
-    The matrix (16.16 fixed point, row vectors) sends x, y to x' = a x + c y, y' = b x + d y, y down.
-    """
-    side: Any = picture.side_data.get(SideDataType.DISPLAYMATRIX)  # pyright: ignore
-    if side is None:
-        return 0, False
-    a, b, _, c, d = struct.unpack("=5i", bytes(side)[:20])
-    is_mirrored = a * d - b * c < 0
-    if is_mirrored:
-        a, c = -a, -c  # mirror last: what is left is the turn before it
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        return (0 if a + d >= 0 else 180), is_mirrored
-    return (270 if b - c >= 0 else 90), is_mirrored
+    def push(self, picture: VideoFrame | None) -> Iterator[VideoFrame]:
+        """What comes out when a picture goes in; None: the rest."""
+        self.graph.vpush(picture)
+        while True:
+            try:
+                yield self.graph.vpull()
+            except (NotYet, EndOfFile):
+                return
 
 
 def _decode(container: InputContainer, stream: VideoStream, notes: Notes) -> Iterator[VideoFrame]:
     """Decode packet by packet, pass over broken ones, then empty the decoder."""
-    failed = 0
+    failed = left_out = 0
     for packet in _packets(container, stream, notes):
+        left_out += getattr(packet, "is_discard", False)
         try:
             pictures = packet.decode()
         except EndOfFile:
-            return
+            break
         except (FFmpegError, OSError, ValueError) as error:
             failed += 1
-            notes.count("corrupt packets skipped")
+            notes.count(CORRUPT)
             if failed == _ERRORS_IN_A_ROW:
                 raise DecodeError(
                     f"{container.name.removeprefix('file:')}: {failed} packets in a row could not be decoded ({error})"
@@ -226,6 +362,8 @@ def _decode(container: InputContainer, stream: VideoStream, notes: Notes) -> Ite
             continue
         failed = failed if not pictures else 0
         yield from (picture for picture in pictures if isinstance(picture, VideoFrame))
+    if left_out:
+        notes.say(f"{left_out:,} stored frames lie outside the file's edit list and are not shown")
 
 
 def _packets(container: InputContainer, stream: VideoStream, notes: Notes) -> Iterator[Any]:
@@ -236,12 +374,14 @@ def _packets(container: InputContainer, stream: VideoStream, notes: Notes) -> It
     try:
         yield from container.demux(stream)
     except (FFmpegError, OSError) as error:
-        notes.say(f"the file breaks off ({getattr(error, 'strerror', None) or error})")
+        notes.warn(f"the file breaks off ({getattr(error, 'strerror', None) or error})")
         yield _Flush(stream)
 
 
 class _Flush:
     """The empty packet."""
+
+    is_discard = False
 
     def __init__(self, stream: VideoStream) -> None:
         self.stream = stream
@@ -251,18 +391,15 @@ class _Flush:
 
 
 def _describe(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
-    rotation, is_mirrored = _turn(first)
+    rotation, is_mirrored = turn_of(first)
     turned = rotation % 180 == 90
     width, height = (first.height, first.width) if turned else (first.width, first.height)
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     rate = stream.guessed_rate or stream.average_rate
     nominal, average = stream.base_rate, stream.average_rate
-    tick = stream.time_base or Fraction(1, 90000)
-    length = stream.duration * tick if stream.duration is not None else None
-    if length is None and container.duration is not None:
-        length = Fraction(container.duration, 1_000_000)
-    components = first.format.components
-    origin = origin_of(container, stream)
+    tick = Fraction(stream.time_base or Fraction(1, 90000))
+    stamp = _stamp(first)
+    origin = origin_of(container, stream, stamp)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -270,143 +407,66 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         width=width,
         height=height,
         rate=Fraction(rate) if rate else None,
-        duration=length,
+        duration=_declared_duration(container, stream),
         frames_declared=stream.frames or None,
-        time_base=Fraction(tick),
+        time_base=tick,
         origin=origin,
-        first=max(first.pts * tick - origin, Fraction(0)) if first.pts is not None else Fraction(0),
+        first=stamp - origin if stamp is not None else Fraction(0),
         is_constant_rate=not nominal or not average or abs(nominal / average - 1) < Fraction(1, 1000),
         rotation=rotation,
         is_mirrored=is_mirrored,
         sample_aspect=(1 / aspect if turned else aspect) if aspect > 0 else Fraction(1),
         pixel_format=first.format.name,
-        bit_depth=max((component.bits for component in components), default=8),
-        has_alpha=any(component.is_alpha for component in components) or first.format.name == "pal8",
+        bit_depth=bits_of(first.format),
+        has_alpha=has_alpha(first.format),
         is_interlaced=first.interlaced_frame,
-        colour=_colour(stream, first),
-        streams=tuple(_stream_info(s) for s in container.streams),
+        colour=colour_of(stream, first),
+        streams=tuple(stream_info(s) for s in container.streams),
     )
 
 
-def _colour(stream: VideoStream, first: VideoFrame) -> Colour:
-    context = stream.codec_context
-    matrix = first.colorspace if first.colorspace != _UNSAID else context.colorspace
-    is_rgb = first.format.is_rgb or first.format.name.startswith(("gbr", "pal8"))
-    is_guessed = matrix not in SWSCALE_MATRIX and not is_rgb
-    if is_guessed:
-        matrix = _BT709 if first.height >= 720 else _BT601
-    return Colour(
-        matrix=_RGB if is_rgb else matrix,
-        primaries=first.color_primaries,
-        transfer=first.color_trc,
-        is_full_range=is_rgb or first.color_range == ColorRange.JPEG or first.format.name.startswith("yuvj"),
-        is_guessed=is_guessed,
-    )
+def _declared_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Of the stream, from its header or its Matroska tag; else of the file."""
+    if stream.duration is not None and stream.time_base is not None:
+        return Fraction(stream.duration * stream.time_base)
+    tag = stream.metadata.get("DURATION", "")
+    parts = tag.split(":")
+    if len(parts) == 3:
+        try:
+            hours, minutes, seconds = (Fraction(part) for part in parts)
+        except ValueError:
+            pass
+        else:
+            # Matroska's tag is the end of the last frame, counted from the file's 0
+            start = (stream.start_time or 0) * (stream.time_base or Fraction(0))
+            return max(3600 * hours + 60 * minutes + seconds - start, Fraction(0)) or None
+    return Fraction(container.duration, 1_000_000) if container.duration else None
 
 
-def _stream_info(stream: Any) -> StreamInfo:
-    is_cover = stream.type == "video" and _is_cover(stream)
-    codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
-    return StreamInfo(
-        index=stream.index,
-        kind="cover" if is_cover else stream.type,
-        codec=codec,
-        language=(stream.metadata.get("language") or "").replace("und", ""),
-    )
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    return bool(stream.disposition & Disposition.attached_pic)
-
-
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is no cover picture."""
-    films = [s for s in container.streams.video if not _is_cover(s)]
-    if not films:
-        found = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise InputError(f"{path}: no video stream; it has: {found}")
-    if films[0].codec_context is None:
-        raise InputError(f"{path}: this build of FFmpeg has no decoder for its video")
-    with contextlib.suppress(AttributeError, ValueError, TypeError):
-        if films[0].codec_tag in ("encv", "drmi"):
-            raise InputError(f"{path}: the video is encrypted (DRM); only unprotected files can be read")
-    return films[0]
-
-
-def _note_losses(info: VideoInfo, notes: Notes) -> None:
-    if info.bit_depth > 8:
-        notes.say(f"{info.bit_depth} bit read as 8 bit")
-    if info.has_alpha:
-        notes.say("alpha dropped")
-    if info.is_interlaced:
-        notes.say("interlaced: fields taken as frames")
+def note_facts(info: VideoInfo, config: ReadConfig, notes: Notes, *, deep: bool = True) -> None:
+    """State what the file says of itself and what the user may miss."""
+    if info.bit_depth > 8 and not deep:
+        notes.warn(f"{info.bit_depth} bit read as 8 bit")
+    if info.is_interlaced and config.deinterlace == "off":
+        notes.warn("interlaced: fields taken as frames (deinterlace auto parts them)")
     if info.colour.is_guessed:
-        notes.say(f"colour matrix not said, taken as {'BT.709' if info.colour.matrix == _BT709 else 'BT.601'}")
+        notes.warn(f"colour matrix not said, taken as {name_of_matrix(info.colour.matrix)}")
+    if info.origin:
+        notes.say(f"the file's clock starts at {float(info.origin):.3f} s, moved to 0")
+    if info.first:
+        notes.say(f"the picture starts {float(info.first):.3f} s after the sound, kept so")
     films = [s for s in info.streams if s.kind == "video"]
     if len(films) > 1:
-        notes.say(f"first of {len(films)} video streams used")
+        which = "first" if config.stream is None else f"stream {config.stream}"
+        notes.say(f"{which} of {len(films)} video streams used")
 
 
-def _refuse_what_is_no_video(path: Path) -> None:
-    """Errors that need no decoder: they come at once, and no playlist is ever followed."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: a folder, not a video file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if not head:
-        raise InputError(f"{path}: the file is empty")
-    if what := _text_kind(head):
-        raise InputError(f"{path}: {what}, not a video")
-
-
-def _text_kind(head: bytes) -> str | None:
-    """What a file that begins so is, if it is text."""
-    if head.startswith((b"YUV4MPEG2", b"GIF8")):
-        return None
-    is_cut = len(head) == _HEAD_BYTES
-    try:
-        text = head[:-3].decode("utf-8", errors="ignore") if is_cut else head.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    is_binary = any(ord(sign) < 32 and sign not in "\t\n\r\f\x1b" for sign in text)
-    if is_binary or len(text.encode()) < 0.98 * len(head):
-        return None
-    start = text.lstrip("\ufeff \t\r\n").lower()
-    if start.startswith(("<!doctype html", "<html", "<head", "<body")):
-        return "an HTML page (a download that failed?)"
-    if start.startswith(("#extm3u", "ffconcat", "[playlist]", "<?xml", "<smil", "<asx")):
-        return "a playlist or manifest"
-    return "a text file"
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """Why a file that is no text cannot be opened."""
-    boxes = _mp4_boxes(path)
-    if b"ftyp" in boxes and b"moov" not in boxes:
-        return "its index (moov) is missing: the file is not complete; copy or record it again"
-    if isinstance(error, InvalidDataError):
-        return "no media file that FFmpeg knows, or damaged at its start"
-    return f"cannot be opened ({getattr(error, 'strerror', None) or error})"
-
-
-def _mp4_boxes(path: Path) -> list[bytes]:
-    """Names of the top-level boxes, as far as they can be followed."""
-    names: list[bytes] = []
-    size_of_file = path.stat().st_size
-    with path.open("rb") as file:
-        place = 0
-        while place + 8 <= size_of_file and len(names) < 64:
-            file.seek(place)
-            size, name = struct.unpack(">I4s", file.read(8))
-            if size == 1:
-                size = int.from_bytes(file.read(8), "big")
-            names.append(name)
-            if size < 8:
-                break
-            place += size
-    return names
+def part_time_base(info: VideoInfo, config: ReadConfig) -> Fraction:
+    """A time base of which the times of a part, counted from its start, are whole multiples."""
+    if not config.start:
+        return info.time_base
+    tick, start = info.time_base, config.start
+    below = lcm(tick.denominator, start.denominator)
+    common = gcd(tick.numerator * below // tick.denominator, start.numerator * below // start.denominator)
+    found = Fraction(common, below)
+    return found if found.denominator <= _FINEST else tick
