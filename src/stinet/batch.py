@@ -120,7 +120,7 @@ def expand(inputs: Sequence[str]) -> list[Item]:
     items: dict[Path, Item] = {}
     for word in inputs:
         for item in _expand_word(word):
-            items.setdefault(item.source if item.source == STREAM else item.source.absolute().resolve(), item)
+            items.setdefault(item.source if item.error or item.source == STREAM else item.source.resolve(), item)
     return list(items.values())
 
 
@@ -234,9 +234,9 @@ def _outcome(
     if item.is_result:
         return Outcome(source=source, state="skipped", says="made by an earlier run of stinet: left out")
     target = target_of(source, task, is_alone=is_alone)
-    if other := made.get(target.absolute().resolve()):
+    if other := made.get(target.resolve()):
         raise OutputError(f"{source}: its result {target} is that of {other}, too; give them different folders")
-    made[target.absolute().resolve()] = source
+    made[target.resolve()] = source
     if task.skips_existing and target != STREAM and target.exists():
         return Outcome(source=source, output=target, state="skipped", says=f"{target} exists: skipped")
     config = sample_of(source, task)

@@ -10,6 +10,7 @@ plain containers and nothing else, and takes it only if names and shapes are tho
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,9 @@ def _unpickled(path: Path) -> Any:
     if kind is None or "pickled" not in kind:
         raise CheckpointError(f"{path}: {kind or 'is no file of torch.save, or is damaged'}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle's version
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
         if "weights_only" in reason.lower() or "global" in reason.lower():

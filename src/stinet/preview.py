@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 
 from stinet.config import ReadConfig, UpscaleConfig
 from stinet.errors import InputError, OutputError
-from stinet.video.frame import Frame
+from stinet.video.frame import Frame, Notes
 from stinet.video.source import open_source
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _frames_near(path: Path, time: Fraction, read: ReadConfig) -> list[Frame]:
     for start, moved in ((begin, shift), (read.start, Fraction(0))):
         part = open_source(path, replace(read, start=start or None, seconds=None))
         frames: list[Frame] = []
-        for frame in part.frames(deep=False):
+        for frame in part.frames(Notes(), deep=False):
             if frames and frame.time + moved > time + Fraction(1, 1000):
                 break
             frames = [*frames[-7:], replace(frame, time=frame.time + moved)]
@@ -135,7 +135,7 @@ def _frames_near(path: Path, time: Fraction, read: ReadConfig) -> list[Frame]:
 
 def _length(path: Path) -> Fraction:
     last = Fraction(0)
-    for frame in open_source(path).frames(deep=False):
+    for frame in open_source(path).frames(Notes(), deep=False):
         last = frame.time
     return last
 
