@@ -31,7 +31,7 @@ def remake(source: Path, target: Path, *, stretch: Fraction = Fraction(1), **opt
     info, notes = probe(source), Notes()
     is_webm = target.suffix == ".webm"
     encoder: dict[str, Any] = {"encoder": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}} if is_webm else {}
-    choice = choice_of(FORMAT[target.suffix], **encoder)
+    choice = choice_of(FORMAT[target.suffix], time_base=Fraction(1, 50), **encoder)
     length = options.get("seconds") or Fraction(1)
     times = [info.first + Fraction(k, 25) for k in range(round(25 * length * stretch))]
     segments, _ = segments_of(target.parent / f"{target.name}.parts", times, choice)

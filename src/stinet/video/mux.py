@@ -39,7 +39,7 @@ from stinet.video.codecs import EncoderChoice
 from stinet.video.encode import Segment
 from stinet.video.frame import Notes, VideoInfo
 from stinet.video.read import open_file
-from stinet.video.streams import Span, StreamPlan, Track, chapters_of, heads_of, tags_of, track_of
+from stinet.video.streams import Span, StreamPlan, Track, chapters_of, heads_of, stream_tags, tags_of, track_of
 
 __all__ = ["Muxed", "disk_errors", "mux"]
 
@@ -169,6 +169,8 @@ class _Film:
         context.sample_aspect_ratio = self.choice.sample_aspect
         if self.choice.family == "hevc" and self.choice.container in ("mp4", "mov"):
             context.codec_tag = "hvc1"
+        if self.choice.keeps_alpha and self.choice.family == "vp9":
+            stream.metadata["alpha_mode"] = "1"
         return stream
 
     def _opened(self, segment: Segment) -> InputContainer:
@@ -295,7 +297,7 @@ class _Others:
         output.metadata.update(tags_of(self.source.metadata))
         planned = {plan.index for plan in self.plan}
         if film := next((s for s in self.source.streams.video if s.index not in planned), None):
-            picture.metadata.update(tags_of(film.metadata))
+            picture.metadata.update(stream_tags(film.metadata, output.format.name))
             picture.disposition = film.disposition
         if kinds is None:
             output.set_chapters(chapters_of(self.source, self.span))

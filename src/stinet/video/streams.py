@@ -29,6 +29,7 @@ from av.filter import Graph
 from av.packet import Packet
 from av.stream import Disposition
 
+from stinet.video.codecs import CONTAINERS
 from stinet.video.frame import Notes, StreamInfo, VideoInfo
 from stinet.video.read import open_file
 
@@ -42,12 +43,13 @@ __all__ = [
     "format_of",
     "heads_of",
     "plan_streams",
+    "stream_tags",
     "tags_of",
     "track_of",
 ]
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""Suffix -> FFmpeg's container."""
+FORMATS = {suffix: kind.name for suffix, kind in CONTAINERS.items() if suffix != ".y4m"}
+"""Suffix -> FFmpeg's container, of those that hold more than a picture."""
 
 _SUFFIXES = {"matroska": ".mkv", "mov": ".mov", "mp4": ".mp4"}
 """Containers that are asked, in this order, whether they keep what another one drops."""
@@ -62,6 +64,9 @@ _TEXT = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "matroska": "su
 
 _TEXT_CODECS = {"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text", "subviewer", "microdvd", "sami", "realtext",
                 "stl", "mpl2", "vplayer", "jacosub", "pjs", "eia_608"}  # fmt: skip
+
+_MAC_LANGUAGES = {"fre": "fra", "deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "swe": "sve"}
+"""ISO 639-2 -> the word for the same language that QuickTime files know."""
 
 _TECHNICAL = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id", "rotate", "timecode",
               "number_of_frames", "number_of_bytes", "bps"}  # fmt: skip
@@ -121,10 +126,14 @@ class Span:
         """The part of begin..end, in time of the file, that is kept, in time of the result; None: nothing of it."""
         begin, end = begin - self.zero, end - self.zero
         if self.is_cut_before:
-            begin, end = max(begin, Fraction(0)), end if end > 0 else Fraction(-1)
+            if end <= 0 and begin < 0:
+                return None
+            begin = max(begin, Fraction(0))
         if self.seconds is not None:
             end = min(end, self.seconds)
-        return (begin * self.stretch, end * self.stretch) if begin < end or (begin == end and begin >= 0) else None
+            if begin >= self.seconds:
+                return None
+        return (begin * self.stretch, end * self.stretch) if begin <= end else None
 
     def is_over(self, time: Fraction) -> bool:
         """Nothing that begins at this time of the file is kept."""
@@ -201,7 +210,8 @@ class _Asking:
 
     def plan(self, stream: Any, info: StreamInfo) -> StreamPlan:
         """What becomes of a stream."""
-        drop = StreamPlan(index=stream.index, label=str(info), action="drop")
+        label = f"attachment {stream.name or stream.index}" if info.kind == "attachment" else str(info)
+        drop = StreamPlan(index=stream.index, label=label, action="drop")
         copy = replace(drop, action="copy", to=info.codec)
         if info.kind == "video":
             return replace(drop, why="only one picture is upscaled; --stream picks another")
@@ -211,45 +221,66 @@ class _Asking:
         if info.kind == "audio" and is_slowed:
             if self.slow_audio == "drop":
                 return replace(drop, why="left out in slow motion as asked")
-            return self._first([self._sound(drop, "stretched, its pitch kept")], stream) or self._drop(drop, stream)
+            slow = replace(drop, action="convert", to=self._sound, why="stretched, its pitch kept")
+            return self._first([slow], stream) or self._drop(drop, stream)
         if info.kind == "data" and is_slowed:
             return replace(drop, why="its times mean nothing in slow motion")
         plans = [copy]
         if info.kind == "audio":
-            plans.append(self._sound(drop, f"{_called(self.name)} does not take {info.codec}"))
+            plans.append(replace(drop, action="convert", to=self._sound))
         if info.kind == "subtitle" and info.codec in _TEXT_CODECS:
             plans.append(replace(drop, action="convert", to=_TEXT.get(self.name, "")))
-        return self._first(plans, stream) or self._drop(drop, stream)
+        plan = self._first(plans, stream) or self._drop(drop, stream)
+        is_other_sound = plan.action == "convert" and info.kind == "audio"
+        return replace(plan, why=self._refusal(copy, stream)) if is_other_sound else plan
 
-    def _sound(self, drop: StreamPlan, why: str) -> StreamPlan:
-        keeper = f"; .mkv keeps {drop.label.split()[1]}" if "does not take" in why and self.name != "matroska" else ""
-        return replace(drop, action="convert", to=_SOUND.get(self.name, "aac"), why=why + keeper)
+    @property
+    def _sound(self) -> str:
+        return _SOUND.get(self.name, "aac")
 
     def _first(self, plans: Iterable[StreamPlan], stream: Any) -> StreamPlan | None:
         """The first of several ways that the container agrees to."""
         return next((plan for plan in plans if _is_taken(self.name, plan, stream, self.heads[stream.index])), None)
 
     def _drop(self, drop: StreamPlan, stream: Any) -> StreamPlan:
-        copy, head = replace(drop, action="copy"), self.heads[stream.index]
-        keepers = (s for name, s in _SUFFIXES.items() if name != self.name and _is_taken(name, copy, stream, head))
-        keeper = next(keepers, None)
-        why = f"{_called(self.name)} does not take it; " + (f"{keeper} does" if keeper else "no container here does")
-        return replace(drop, why=why)
+        return replace(drop, why=self._refusal(replace(drop, action="copy"), stream))
+
+    def _refusal(self, copy: StreamPlan, stream: Any) -> str:
+        """Why a stream is not copied, and which container would."""
+        others = (suffix for name, suffix in _SUFFIXES.items() if name != self.name)
+        head = self.heads[stream.index]
+        keeper = next((suffix for suffix in others if _is_taken(format_of(suffix), copy, stream, head)), None)
+        return f"{_called(self.name)} does not take it; " + (f"{keeper} does" if keeper else "no container here does")
 
 
 def _is_taken(name: str, plan: StreamPlan, stream: Any, head: Sequence[Packet]) -> bool:
     """Whether a container takes a stream in this way: its first packets are written into one in memory."""
+    file, is_silent_loss = io.BytesIO(), plan.label.split()[0] in ("attachment", "cover")
     try:
-        with av.open(io.BytesIO(), "w", format=name) as output:
+        with av.open(file, "w", format=name) as output:
+            if is_silent_loss:  # an attachment alone is no film
+                beside: Any = output.add_stream(_SOUND.get(name, "aac"), rate=48_000, layout="mono")
             track = track_of(plan, stream, Span(), Notes())
             track.add_to(output, head)
             output.start_encoding()
             for packet in head:
                 track.mux(_copy(packet))
             track.finish()
-    except (FFmpegError, ValueError, TypeError, LookupError, NotImplementedError):
+            if not is_silent_loss:
+                return True
+            output.mux(beside.encode(_silence()) + beside.encode(None))
+        file.seek(0)
+        with av.open(file) as back:
+            return len(back.streams) == 2  # noqa: PLR2004
+    except (FFmpegError, ValueError, TypeError, LookupError):
         return False
-    return True
+
+
+def _silence() -> Any:
+    frame: Any = av.AudioFrame(format="flt", layout="mono", samples=960)
+    frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+    frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
+    return frame
 
 
 def _copy(packet: Packet) -> Packet:
@@ -302,21 +333,26 @@ def _checked(
 
 
 def _losses(before: Sequence[Any], after: Sequence[Any]) -> dict[int, str]:
-    """Index of a stream -> what of its language, title and disposition does not come back."""
-    if [s.type for s in before] != [s.type for s in after]:
-        return {}
+    """Index of a stream -> what of its language, title and marks does not come back."""
     said: dict[int, str] = {}
-    for old, new in zip(before, after, strict=True):
-        lost = [
-            f"{key} {old.metadata[key]!r}"
-            for key in ("language", "title")
-            if old.metadata.get(key, "und") != "und" and new.metadata.get(key) != old.metadata[key]
-        ]
-        gone = old.disposition & ~new.disposition & ~Disposition.attached_pic
-        lost += [f"mark {flag.name!r}" for flag in Disposition if flag & gone and flag.name]
-        if lost:
-            said[old.index] = f"without its {', '.join(lost)}"
+    for kind in ("audio", "subtitle"):
+        pairs = zip((s for s in before if s.type == kind), (s for s in after if s.type == kind), strict=False)
+        for old, new in pairs:
+            wanted, given = _described(old.metadata), _described(new.metadata)
+            names = [f"{key} {wanted[key]!r}" for key in ("language", "title") if wanted.get(key) != given.get(key)]
+            gone = old.disposition & ~new.disposition
+            marks = [f"mark {flag.name!r}" for flag in Disposition if flag & gone and flag.name]
+            if names + marks:
+                said[old.index] = f"without its {', '.join(names + marks)}"
     return said
+
+
+def _described(metadata: dict[str, str]) -> dict[str, str]:
+    """Language and title under one name each."""
+    tags = stream_tags(metadata)
+    language = tags.get("language", "und")
+    found = {"language": _MAC_LANGUAGES.get(language, language), "title": tags.get("title", "")}
+    return {key: value for key, value in found.items() if value not in ("und", "")}
 
 
 def chapters_of(source: InputContainer, span: Span) -> list[Any]:
@@ -340,6 +376,18 @@ def tags_of(metadata: dict[str, str]) -> dict[str, str]:
     }
 
 
+def stream_tags(metadata: dict[str, str], container: str = "") -> dict[str, str]:
+    """Tags of one stream: its title under one name, no handler that only says what kind it is."""
+    tags = tags_of(metadata)
+    if tags.get("handler_name", "").rstrip("\0").endswith("Handler") or container in ("matroska", "webm"):
+        tags.pop("handler_name", None)
+    if "title" not in tags and (name := tags.pop("name", "")):
+        tags["title"] = name
+    if container == "mov" and (language := tags.get("language")):
+        tags["language"] = _MAC_LANGUAGES.get(language, language)
+    return tags
+
+
 def track_of(plan: StreamPlan, stream: Any, span: Span, notes: Notes) -> "Track":
     """What brings a stream into the result as planned."""
     kind = plan.label.split()[0]
@@ -358,6 +406,7 @@ class Track:
     """One stream on its way into the result."""
 
     target: Any
+    output: OutputContainer
     end: Fraction | None = None
     """Where its sound ends, in time of the result; None: no sound, or none yet."""
 
@@ -381,7 +430,7 @@ class Track:
         """Write what was held back."""
 
     def _describe(self) -> None:
-        self.target.metadata.update(tags_of(self.source.metadata))
+        self.target.metadata.update(stream_tags(self.source.metadata, self.output.format.name))
         self.target.disposition = self.source.disposition
 
     def _reach(self, end: Fraction) -> None:
@@ -393,6 +442,8 @@ class _Attached(Track):
 
     def add_to(self, output: OutputContainer, head: Sequence[Packet] = ()) -> None:
         self.output, self.target = output, None
+        if output.format.name == "webm":
+            raise ValueError("WebM takes no attachments")
         if output.format.name != "matroska":
             self.target = output.add_stream_from_template(self.source, opaque=True)
             self._describe()
