@@ -7,7 +7,7 @@ What is chosen where nothing is asked
   .webm: VP9, and AV1 (10 bit) for deeper or HDR sources. Sources with alpha: ProRes 4444 in .mov, VP9 or (deep)
   ProRes 4444 in .mkv, VP9 in .webm; .mp4 drops it and says so. .y4m and `-`: raw frames, see `encode.PipeWriter`.
 - 4:2:0 even where the source has more colour, because little else plays everywhere; that is said. An odd side becomes
-  4:4:4 in H.264 and HEVC, whose 4:2:0 cannot hold it. ProRes is 4:2:2, with alpha 4:4:4. FFV1 is lossless and stores
+  4:4:4 in H.264 and HEVC, whose 4:2:0 cannot hold it, and in ProRes. Else ProRes is 4:2:2, with alpha 4:4:4. FFV1 is lossless and stores
   the RGB that was computed, 8 or 16 bit, so that not even a colour matrix rounds it.
 - The source's matrix, primaries, transfer and range are kept and tagged; RGB sources become BT.709.
 
@@ -424,6 +424,8 @@ def _pixel_format(wish: _Wish, encoder: str, family: str) -> str:
         _format(asked)
         if offered and asked not in offered:
             raise UsageError(f"{encoder} does not take {asked}; it takes {', '.join(offered)}")
+        if family == "prores" and "422" in asked and wish.size[0] % 2:  # it encodes, and its last column is wrong
+            raise UsageError(f"{wish.size_text} has an odd width, which prores spoils in 4:2:2; use yuv444p10le")
         return asked
     full = "444" if wish.is_odd and family in ("h264", "hevc") else "420"
     deep = wish.bits > 8
@@ -433,7 +435,7 @@ def _pixel_format(wish: _Wish, encoder: str, family: str) -> str:
         "hevc": (f"yuv{full}p10le", "p010le") if deep else (f"yuv{full}p", "nv12"),
         "av1": ("yuv420p10le", "p010le", "yuv420p", "nv12"),
         "vp9": (*(("yuva420p",) if wish.has_alpha else ()), *deep_vp9, "yuv420p", "nv12"),
-        "prores": ("yuva444p10le", "yuv422p10le") if wish.has_alpha else ("yuv422p10le", "p210le"),
+        "prores": ("yuva444p10le",) if wish.has_alpha else ("yuv444p10le",) if wish.is_odd else ("yuv422p10le", "p210le"),
         "ffv1": (("gbrap16le" if wish.has_alpha else "gbrp16le") if deep else "bgra" if wish.has_alpha else "bgr0",),
         "y4m": (f"yuv420p{next((n for n in (10, 12) if wish.bits <= n), 16)}le" if deep else "yuv420p",),
     }[family]  # fmt: skip
@@ -781,7 +783,7 @@ def _refuse_or_say(wish: _Wish, choice: EncoderChoice, info: VideoInfo | None, n
 
 def _say_shape(wish: _Wish, choice: EncoderChoice, info: VideoInfo | None, notes: Notes) -> None:
     layout = _format(choice.pix_fmt)
-    if wish.is_odd and wish.config.pix_fmt is None and choice.family in ("h264", "hevc"):
+    if wish.is_odd and wish.config.pix_fmt is None and choice.family in ("h264", "hevc", "prores"):
         notes.say(f"{wish.size_text} has an odd side: colour kept at full size (4:4:4)")
     if info is not None and not wish.is_palette and wish.config.pix_fmt is None:
         source = _format(info.pixel_format)

@@ -238,7 +238,7 @@ class PipeWriter:
             return
         picture = self._picture(frame)
         head = self._header() if not self.frames else b""
-        self._send(b"".join((head, b"FRAME\n", *(_plane_bytes(plane) for plane in _planes(picture)))))
+        self._send(b"".join((head, b"FRAME\n", *_stored(picture))))
         self.frames += 1
 
     def close(self) -> None:
@@ -277,19 +277,12 @@ _Y4M_COLOURS = {
 """Pixel format -> its name in a y4m header, chroma placed as in MPEG-2."""
 
 
-def _planes(picture: VideoFrame) -> Iterator[Any]:
-    yield from picture.planes
-
-
-def _plane_bytes(plane: Any) -> bytes:
-    """Rows of a plane without the padding at their ends."""
-    wide = plane.width * (2 if plane.line_size >= 2 * plane.width and _is_deep(plane) else 1)
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, :wide]
-    return rows.tobytes()
-
-
-def _is_deep(plane: Any) -> bool:
-    return plane.frame.format.components[0].bits > 8
+def _stored(picture: VideoFrame) -> Iterator[bytes]:
+    """Planes without the padding at the ends of their rows."""
+    sample_bytes = 2 if picture.format.components[0].bits > 8 else 1
+    for plane in picture.planes:
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        yield rows[: plane.height, : plane.width * sample_bytes].tobytes()
 
 
 class _Pictures:
