@@ -1,5 +1,6 @@
 """Hard cuts: found between unrelated pictures, and nowhere else."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stinet.demo import CLIP
+from stinet.errors import UsageError
 from stinet.video.frame import Frame
 from stinet.video.read import read_frames
 from stinet.video.scenes import Glance, change_between, mark_cuts
@@ -73,10 +75,11 @@ def film(pictures: Sequence[np.ndarray], dtype: type = np.uint8) -> list[Frame]:
     ]
 
 
-def cuts(frames: Sequence[Frame]) -> list[int]:
-    return [k for k, frame in enumerate(mark_cuts(frames)) if frame.begins_scene]
+def cuts(frames: Sequence[Frame], rule: str = "auto") -> list[int]:
+    return [k for k, frame in enumerate(mark_cuts(frames, rule)) if frame.begins_scene]
 
 
+@pytest.mark.bad_input(23)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("seed", range(4))
 def test_cuts_between_moving_textures_are_found_where_they_are(seed: int, dtype: type) -> None:
@@ -101,6 +104,7 @@ def test_a_cut_in_a_noisy_film_is_found() -> None:
     assert cuts(film([*noisy(1, 6, 30), *noisy(2, 6, 30)])) == [6]
 
 
+@pytest.mark.bad_input(23)
 @pytest.mark.parametrize(("name", "make"), [
     ("pan", lambda: panning(1, 30, 3)),
     ("fast pan", lambda: panning(1, 30, 12)),
@@ -118,6 +122,34 @@ def test_a_cut_in_a_noisy_film_is_found() -> None:
 ])  # fmt: skip
 def test_no_cut_is_found_in(name: str, make: Callable[[], list[np.ndarray]]) -> None:
     assert cuts(film(make())) == [], name
+
+
+@pytest.mark.bad_input(23)
+def test_the_rule_off_finds_nothing_and_takes_marks_away() -> None:
+    frames = film([*panning(1, 5), *panning(2, 5)])
+    frames[3] = dataclasses.replace(frames[3], begins_scene=True)
+    found = list(mark_cuts(frames, "off"))
+    assert not any(frame.begins_scene for frame in found)
+    assert all(a.rgb is b.rgb for a, b in zip(found, frames, strict=True))
+
+
+def test_a_number_is_the_least_change_of_a_cut() -> None:
+    frames = film([*panning(1, 6), *panning(2, 6)])
+    a, b = (Glance.of(one) for one in frames[5:7])
+    size = change_between(a, b).size
+    assert cuts(frames, f"{size * 0.6:.4f}") == [6]
+    assert cuts(frames, f"{min(size + 0.01, 1.5):.4f}") == []
+    assert cuts(film(panning(1, 20)), "0.64") == []
+
+
+@pytest.mark.parametrize("rule", ["", "on", "-0.1", "1.6", "nan", "inf", "0,6", "AUTO"])
+def test_another_rule_is_refused_before_a_frame_is_drawn(rule: str) -> None:
+    def never() -> Iterator[Frame]:
+        pytest.fail("a frame was drawn")
+        yield
+
+    with pytest.raises(UsageError, match=r"use auto, off or a number from 0 to 1\.5"):
+        mark_cuts(never(), rule)
 
 
 @settings(deadline=None, max_examples=25)

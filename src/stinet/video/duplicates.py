@@ -9,12 +9,12 @@ absolute difference of the most changed 16 px block and d the mean of the pictur
 picture repeats the first of its run if
 
     d_8 <= 1 and d <= 0.03                                                     nothing that anyone sees        (1)
-    d_16 <= 10, d <= 0.8, (s_16 / d_16) (s / d) >= 9, both quotients >= 2      less than motion around it      (2)
+    d_16 <= 10, d <= 0.8, (s_16 / d_16) (s / d) >= 9, both quotients >= 1.5    less than motion around it      (2)
 
-where s is the step of motion around it: the largest difference between neighbours among the three pairs before, and
-among the three after, whichever is less; never across a cut. Compression changes a repeated picture by up to d_16 = 9
-(x264, crf 28), as much as slow motion does, but slow motion is as slow before and after. Grain and sensor noise change
-every pair alike, and so fail (2).
+where s is the step of motion around it: the largest difference between neighbours among the last three pairs that were
+no repeat, and among the next three pairs, whichever is less. It is not taken across a cut; where one side is cut off,
+the product must be 40. Compression changes a repeated picture by up to d_16 = 9 (x264, crf 28), as much as slow motion
+does, but slow motion is as slow before and after. Grain and sensor noise change every pair alike, and so fail (2).
 
 Where repeats come at a regular beat (24 pictures a second shown 30 or 60 times: 2 1 1 1 or 3 2), they are pulldown:
 the pictures of a beat are spread evenly over it. The first keeps its time, no other is moved by a whole period, and a
@@ -49,8 +49,8 @@ _UNSEEN_BLOCK, _UNSEEN_MEAN = 1.0, 0.03
 _ALIKE_BLOCK, _ALIKE_MEAN = 10.0, 0.8
 _LEAST_BLOCK, _LEAST_MEAN = 0.3, 0.02
 """A difference below is as good as this: rounding."""
-_STILLER, _STILLER_EACH = 9.0, 2.0
-_STILLER_ONE_SIDED = 25.0
+_STILLER, _STILLER_EACH = 9.0, 1.5
+_STILLER_ONE_SIDED = 40.0
 """Where only what came before, or only what comes after, can be compared."""
 _NEIGHBOURS = 3
 
@@ -128,7 +128,7 @@ def merge_duplicates(frames: Iterable[Frame], period: Fraction) -> Iterator[Fram
         for number in range(len(going)):
             frame = _frame(queue.runs.popleft(), period)
             duration = None if frame.duration is None else step
-            yield dataclasses.replace(frame, time=first + number * step, duration=duration)
+            yield dataclasses.replace(frame, time=first + number * step, shown=frame.time, duration=duration)
 
 
 @dataclass(slots=True)
@@ -180,6 +180,8 @@ def _runs(frames: Iterable[Frame]) -> Iterator[_Run]:
     past: deque[Difference] = deque(maxlen=_NEIGHBOURS)
     while (one := ahead.pop()) is not None:
         frame, step = one
+        if step is None:
+            past.clear()
         if run is not None and step is not None and _repeats(run, frame, step, past, ahead):
             if len(run) < _LONGEST:
                 run.add(frame)
@@ -190,10 +192,8 @@ def _runs(frames: Iterable[Frame]) -> Iterator[_Run]:
             if run is not None:
                 yield run
             run = _Run.of(frame)
-        if step is None:
-            past.clear()
-        else:
-            past.append(step)
+            if step is not None:
+                past.append(step)
     if run is not None:
         yield run
 

@@ -14,8 +14,8 @@ A large change is no cut
 - when the scene changes as much all the time (noise, spray, confetti), unless the palette is another one.
 
 The rule "auto" takes the thresholds below; a number is another threshold of `change`, with the same exceptions; "off"
-finds none. Thresholds were chosen on 124 runs of 15 real frames and tried on 131 others. A dissolve is no hard cut and is not
-found, nor is a cut from or to a picture without texture where the other has little.
+finds none. Thresholds were chosen on 124 runs of 15 real frames and tried on 131 others. A dissolve is no hard cut and
+is not found, nor is a cut from or to a picture without texture where the other has little.
 This file knows pixels, no codec and no model.
 """
 
