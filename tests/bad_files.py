@@ -19,6 +19,8 @@ import av
 import numpy as np
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
+from av.filter import Graph
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from PIL import Image
 
@@ -65,7 +67,7 @@ def truth(path: Path, stream: int = 0, form: str = "rgb24") -> Shown:
                 continue
             for picture in shown:
                 assert isinstance(picture, VideoFrame)
-                times.append(None if picture.pts is None else picture.pts * Fraction(picture.time_base))
+                times.append(None if picture.pts is None else picture.pts * Fraction(picture.time_base or 1))
                 frames.append(picture.to_ndarray(format=form))
     return Shown(tuple(times), tuple(frames), errors)
 
@@ -296,7 +298,7 @@ def hdr10(path: Path, count: int = 4, transfer: str = "smpte2084") -> Path:
                 ramp = np.linspace(low, high, plane.width).round().astype("<u2")
                 rows = np.zeros((plane.height, plane.line_size // 2), "<u2")
                 rows[:, : plane.width] = np.roll(ramp, k * plane.width // 16)
-                plane.update(rows)
+                plane.update(rows.tobytes())
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
     return path
@@ -315,7 +317,7 @@ def deep(path: Path, bits: int = 10, count: int = 3) -> Path:
                 rows = np.full((48, plane.line_size // 2), middle, "<u2")
                 if index == 0:
                     rows[:, :64] = middle + np.arange(64) + 2 * k
-                plane.update(rows)
+                plane.update(rows.tobytes())
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
     return path
@@ -339,7 +341,7 @@ def interlaced(path: Path, count: int = 6) -> Path:
 
 def _as_fields(picture: VideoFrame) -> VideoFrame:
     """The picture flagged as interlaced, by FFmpeg's setfield."""
-    graph = av.filter.Graph()
+    graph = Graph()
     source = graph.add_buffer(
         width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1, 25)
     )
@@ -408,7 +410,7 @@ def two_films_and_a_cover(path: Path) -> Path:
     Image.fromarray(pictures(1, 40, 40)[0]).save(picture, format="JPEG")
     with av.open(str(path), "w") as out:
         cover: Any = out.add_mux_stream("mjpeg", width=40, height=40)
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = Disposition.attached_pic
         films: list[Any] = []
         for size in ((64, 48), (32, 24)):
             films.append(out.add_stream("libx264", rate=25, options=H264[2]))

@@ -10,7 +10,7 @@ tracks, 1 kHz in FLAC and 2 kHz in AAC. There are a subtitle and a chapter for e
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -152,7 +152,8 @@ def examine(path: Path) -> Found:
     """Read all of it by PyAV alone."""
     times, counters, size = [], [], (0, 0)
     with av.open(str(path)) as file:
-        for picture in file.decode(video=0):
+        shown: Iterator[Any] = file.decode(video=0)
+        for picture in shown:
             times.append(picture.pts * picture.time_base)
             size = (picture.width, picture.height)
             counters.append(read_counter(_luma(picture)))
@@ -160,7 +161,12 @@ def examine(path: Path) -> Found:
         tracks = [s.index for s in file.streams.audio]
         languages = tuple(s.metadata.get("language", "") for s in file.streams if s.type in ("audio", "subtitle"))
         chapters = tuple(
-            (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"]["title"]) for c in file.chapters()
+            (
+                Fraction(c["start"] * (c["time_base"] or 0)),
+                Fraction(c["end"] * (c["time_base"] or 0)),
+                c["metadata"]["title"],
+            )
+            for c in file.chapters()
         )
     beeps, sound = zip(*(_listen(path, index) for index in tracks), strict=True) if tracks else ((), ())
     return Found(len(times), size, tuple(times), tuple(counters), beeps, sound, languages, _subtitles(path), chapters)
@@ -198,7 +204,8 @@ def _subtitles(path: Path) -> tuple[tuple[Fraction, str], ...]:
         tracks = file.streams.subtitles
         if not tracks:
             return ()
-        return tuple((p.pts * p.time_base, bytes(p).decode()) for p in file.demux(tracks[0]) if p.size)
+        shown: Iterator[Any] = file.demux(tracks[0])
+        return tuple((p.pts * p.time_base, bytes(p).decode()) for p in shown if p.size)
 
 
 def run_measured(words: Sequence[object], limit_s: float = 3600) -> tuple[int, int, str]:

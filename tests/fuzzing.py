@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.stream import Disposition
 
 from bad_files import CODECS, ordinary
 
@@ -74,12 +75,12 @@ def films(folder: Path) -> list[Path]:
 def mutate(source: Path, target: Path, seed: int) -> str:
     """Write a damaged copy; gives what was done. The same seed does the same."""
     draw = random.Random(seed)
-    kinds = (_flip, _flip_header, _set_field, _truncate, _swap_blocks, _lose_block, _change_packets)
-    kind = kinds[seed % len(kinds)]
-    if kind is _change_packets:
+    kinds = (_flip, _flip_header, _set_field, _truncate, _swap_blocks, _lose_block)
+    number = seed % (len(kinds) + 1)
+    if number == len(kinds):
         return _change_packets(source, target, draw)
     data = bytearray(source.read_bytes())
-    what = kind(data, draw)
+    what = kinds[number](data, draw)
     target.write_bytes(data)
     return what
 
@@ -314,7 +315,7 @@ def _count_frames(words: list[str]) -> dict[str, Any]:
     frames = 0
     try:
         with av.open(f"file:{words[0]}", metadata_errors="replace") as file:
-            track = next(s for s in file.streams.video if s.disposition & av.stream.Disposition.attached_pic == 0)
+            track = next(s for s in file.streams.video if s.disposition & Disposition.attached_pic == 0)
             for packet in file.demux(track):
                 try:
                     frames += len(packet.decode())
