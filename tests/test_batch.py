@@ -180,6 +180,7 @@ def test_a_folder_as_output_of_one_video_is_where_it_goes_unless_it_holds_our_fr
     assert target_of(tmp_path / "a.mp4", Task(output=films)) == films / "a_stinet_x4.mp4"
     assert target_of(tmp_path / "a.mp4", Task(output=frames)) == frames
     assert target_of(tmp_path / "a.mp4", Task(output=tmp_path / "b.mkv")) == tmp_path / "b.mkv"
+    assert target_of(tmp_path / "a.mp4", Task(output=tmp_path / "new", is_folder=True)).parent == tmp_path / "new"
 
 
 def test_existing_results_are_skipped_one_by_one(tmp_path: Path, ran: Ran) -> None:

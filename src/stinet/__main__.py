@@ -50,6 +50,8 @@ def _wish(end: BaseException) -> str:
 
 def _complain(message: str, code: int) -> int:
     """Say it in one line, whatever the message holds."""
+    if sys.stderr is None:  # started without one
+        return code
     line = " ".join(f"stinet: {message}".split())
     encoding = sys.stderr.encoding or "ascii"
     print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)

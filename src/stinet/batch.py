@@ -65,6 +65,8 @@ class Task:
 
     output: Path | None = None
     """A file, a folder or `-`; None: beside the source."""
+    is_folder: bool = False
+    """`output` is where results go, even if it is not there yet."""
     model: str = "stinet-s"
     device: str = "auto"
     config: UpscaleConfig = UpscaleConfig()  # noqa: RUF009 (frozen)
@@ -183,9 +185,8 @@ def target_of(source: Path, task: Task, *, is_alone: bool = True) -> Path:
     """
     from stinet import face
 
-    if task.output is not None and (
-        task.output == STREAM or not _is_folder_for(source, task.output, is_alone=is_alone)
-    ):
+    goes_into = task.is_folder or not is_alone
+    if task.output is not None and (task.output == STREAM or not (goes_into or _is_folder_for(source, task.output))):
         return task.output
     if source == STREAM:
         raise UsageError("a stream on stdin has no name: say where the result goes with -o FILE")
@@ -273,15 +274,13 @@ def _check_streams(items: Sequence[Item], task: Task) -> None:
         raise UsageError(f"-o {task.output} is a file, but there are {len(items)} inputs; give a folder")
 
 
-def _is_folder_for(source: Path, output: Path, *, is_alone: bool) -> bool:
+def _is_folder_for(source: Path, output: Path) -> bool:
     """Whether `output` is where results go, not a result itself.
 
     A folder of nothing but frames that were written here is a result. So is what a folder of images becomes.
     """
     from stinet.video.images import holds_only_frames
 
-    if not is_alone:
-        return True
     if source == STREAM or not output.is_dir() or source.is_dir():
         return False
     return not holds_only_frames(output) or not any(output.iterdir())

@@ -1,5 +1,6 @@
 """`stinet upscale`: options become one `UpscaleConfig`, every input an outcome, and outcomes lines or JSON."""
 
+import os
 import shlex
 import sys
 import time as clock
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["upscale"]
 
-STREAM = Path("-")
-
 
 def upscale(
     inputs: Annotated[
@@ -45,7 +44,7 @@ def upscale(
     ],
     *,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="OUT", help="file, folder, or -; default: beside the input")
+        str | None, typer.Option("-o", "--output", metavar="OUT", help="file, folder/, or -; default: beside the input")
     ] = None,
     fps: Annotated[str, typer.Option(metavar="x2|60|60000/1001|keep", help="frame rate of the result")] = "x2",
     size: Annotated[str, typer.Option(metavar="x4|x2|1080p|1920x1080", help="a box is fitted into")] = "x4",
@@ -161,7 +160,8 @@ def upscale(
         ),
     )
     task = Task(
-        output=output,
+        output=None if output is None else Path(output),
+        is_folder=output is not None and output.endswith(("/", os.sep)),
         model=model,
         device=device,
         config=config,
@@ -170,7 +170,7 @@ def upscale(
         is_strict=strict,
         is_rehearsal=dry_run,
     )
-    telling = Telling(progress=progress, is_json=log_format == "json", preview=preview, is_piped=output == STREAM)
+    telling = Telling(progress=progress, is_json=log_format == "json", preview=preview, is_piped=output == "-")
     code = _run(expand(inputs), task, telling)
     if code:
         raise typer.Exit(code)
@@ -197,7 +197,7 @@ def _run(items: list[Any], task: "Task", telling: Telling) -> int:
 
     is_alone = len(items) == 1
     if telling.preview is not None:
-        _check_preview(telling.preview, task, is_alone=is_alone)
+        _check_preview(telling.preview, telling, is_alone=is_alone)
     outcomes: list[Outcome] = []
     started = clock.monotonic()
     with Interrupt() as stop:
@@ -282,10 +282,10 @@ def _remark(outcome: "Outcome") -> str:
     return "; ".join(warnings)
 
 
-def _check_preview(picture: Path, task: "Task", *, is_alone: bool) -> None:
+def _check_preview(picture: Path, telling: Telling, *, is_alone: bool) -> None:
     if not is_alone:
         raise UsageError("--preview draws one film: give one input")
-    if task.output == STREAM:
+    if telling.is_piped:
         raise UsageError("--preview needs a result that can be read again: give -o FILE instead of -o -")
     if picture.suffix.lower() != ".png":
         raise UsageError(f"--preview {picture}: name a .png file")
