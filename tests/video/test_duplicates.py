@@ -114,6 +114,13 @@ def test_repeats_that_were_compressed_are_found(crf: int) -> None:
     assert ticks(found) == [(2 * k, 2) for k in range(10)]
 
 
+@pytest.mark.bad_input(23)
+@pytest.mark.parametrize("crf", [18, 23, 28])
+def test_pulldown_that_was_compressed_is_spread_evenly(crf: int) -> None:
+    found = merged(coded(shown([k * 4 // 5 for k in range(26)]), crf))
+    assert [frame.time / PERIOD for frame in found[:17]] == [k * Fraction(5, 4) for k in range(17)]
+
+
 def test_a_longer_run_is_a_still_that_moves_after_its_last_repeat() -> None:
     found = merged(shown([0, 1, 1, 1, 1, 1, 2, 3]))
     assert ticks(found) == [(0, 1), (1, 5), (6, 1), (7, 1)]

@@ -21,7 +21,7 @@ the pictures of a beat are spread evenly over it. The first keeps its time, no o
 beat lasts as long as before. It must have been steady for the 10 source frames to come, or for one more beat when it
 was steady before.
 
-In memory: two frames; up to four where two pictures look alike, up to twelve where repeats are seen.
+In memory: two frames; up to four where two pictures look alike, up to fifteen where repeats are seen.
 This file knows pixels and times, no codec and no model.
 """
 
