@@ -16,7 +16,7 @@ import struct
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol, runtime_checkable
 
 import av
 from av.container import InputContainer
@@ -28,6 +28,7 @@ from stinet.errors import InputError
 from stinet.video.frame import StreamInfo
 
 __all__ = [
+    "Readable",
     "film_stream",
     "first_bytes",
     "is_cover",
@@ -72,7 +73,16 @@ def open_file(path: Path, options: Mapping[str, str] | None = None) -> InputCont
         raise InputError(f"{path}: {_reason(path, error)}") from error
 
 
-def open_stream(stream: IO[bytes], name: str) -> InputContainer:
+@runtime_checkable
+class Readable(Protocol):
+    """Something that gives its next bytes."""
+
+    def read(self, count: int = -1, /) -> bytes:
+        """At most so many; none at the end."""
+        ...
+
+
+def open_stream(stream: Readable, name: str) -> InputContainer:
     """Open what comes through a pipe. It can be read once, from its start.
 
     Raises:

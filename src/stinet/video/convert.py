@@ -109,7 +109,7 @@ class Converter:
         made = self._reformat(picture, size, "rgba" if transparent else "rgb24", is_full=is_full).to_ndarray()
         rgb = np.ascontiguousarray(made[..., :3])
         if _is_grey(picture.format) and picture.format.bits_per_pixel >= 8 and not is_full:
-            rgb = _LIMITED_GREY[rgb]  # swscale takes every grey for full range
+            rgb = _LIMITED_GREY[rgb.astype(np.uint8)]  # swscale takes every grey for full range
         return rgb, np.ascontiguousarray(made[..., 3]) if transparent else None
 
     def _deep(self, picture: VideoFrame, size: tuple[int, int]) -> tuple[Pixels, Opacity | None]:
@@ -179,7 +179,7 @@ def _planes(picture: VideoFrame, kind: str, channels: int = 1) -> list[np.ndarra
     """Rows of every plane without their padding; h w, or h w c where one plane holds `channels` side by side."""
     found = []
     for plane in picture.planes:
-        rows = np.frombuffer(plane, kind).reshape(plane.height, -1)  # pyright: ignore[reportArgumentType]
+        rows = np.frombuffer(plane, kind).reshape(plane.height, -1)  # pyright: ignore
         rows = rows[:, : plane.width * channels]
         found.append(rows if channels == 1 and not _is_grey(picture.format) else rows.reshape(len(rows), -1, channels))
     return found

@@ -1,8 +1,8 @@
 """Pictures as a film: a folder of images in the natural order of their names, a numbered pattern, or a single image.
 
 Pictures have no times of their own: frame k stands at k / rate. Orientation tags (EXIF) are applied once, like a
-video's display matrix. What has more than 8 bits is decoded by FFmpeg and stays 16 bit (Pillow would cut it to 8); OpenEXR's
-linear light goes through the sRGB curve and ends at 1.0, which is said.
+video's display matrix. What has more than 8 bits is decoded by FFmpeg and stays 16 bit (Pillow would cut it to 8);
+OpenEXR's linear light goes through the sRGB curve and ends at 1.0, which is said.
 """
 
 import re
@@ -246,8 +246,9 @@ def _load(path: Path, notes: Notes, max_pixels: int | None) -> _Picture:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             _check_pixels(path, *image.size, max_pixels)
-            if getattr(image, "n_frames", 1) > 1 and image.format != "GIF":
-                notes.warn(f"{path.name} holds {image.n_frames} pictures, the first is used")
+            held = getattr(image, "n_frames", 1)
+            if held > 1:
+                notes.warn(f"{path.name} holds {held} pictures, the first is used")
             kind = (image.format or "image").lower()
             turn = _TURNS.get(int(image.getexif().get(_ORIENTATION, 1)), (0, False))
             if _stored_bits(image, head) > 8:

@@ -3,17 +3,15 @@
 It is opened once and read once. Its first picture, which tells size and colour, is kept for the frames.
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from stinet.config import ReadConfig
 from stinet.errors import InputError
-from stinet.video.container import kind_of_text, open_stream
+from stinet.video.container import Readable, kind_of_text, open_stream
 from stinet.video.frame import Frame, Notes, VideoInfo
 from stinet.video.read import frames_of, note_facts, probe_opened
 
@@ -34,17 +32,16 @@ class Piped:
 
     """
 
-    def __init__(self, stream: IO[bytes], config: ReadConfig | None = None) -> None:
+    def __init__(self, stream: Readable, config: ReadConfig | None = None) -> None:
         self.config = config or ReadConfig()
         if self.config.start:
             raise InputError("standard input: cannot begin at a later time; cut the stream before it is sent")
-        buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(_Plain(stream))
-        head = buffered.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+        head = _head_of(stream)
         if not head:
             raise InputError("standard input: nothing came")
         if what := kind_of_text(head):
             raise InputError(f"standard input: {what}, not a video")
-        self.container: InputContainer = open_stream(_Forward(buffered), "standard input")
+        self.container: InputContainer = open_stream(_Forward(head, stream), "standard input")
         self.info: VideoInfo
         self.info, self._first, self._rest = probe_opened(self.container, PIPE, self.config)
         self._is_read = False
@@ -68,27 +65,23 @@ class Piped:
         yield from self._rest
 
 
+def _head_of(stream: Readable) -> bytes:
+    """The first bytes, as many as are looked at, or all there are."""
+    head = b""
+    while len(head) < _HEAD_BYTES and (more := stream.read(_HEAD_BYTES - len(head))):
+        head += more
+    return head
+
+
 class _Forward:
-    """A stream that offers nothing but reading on."""
+    """A stream whose head was looked at, and that offers nothing but reading on."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+    def __init__(self, head: bytes, stream: Readable) -> None:
+        self._head, self._stream = head, stream
 
-    def read(self, count: int = -1) -> bytes:
-        return self._stream.read(count)
-
-
-class _Plain(io.RawIOBase):
-    """Any readable thing as the raw stream that a buffer wants."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        super().__init__()
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    def read(self, count: int = -1, /) -> bytes:
+        if not self._head:
+            return self._stream.read(count)
+        given = self._head if count < 0 else self._head[:count]
+        self._head = self._head[len(given) :]
+        return given

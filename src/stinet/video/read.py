@@ -212,16 +212,18 @@ def _check_pixels(path: Path, width: int, height: int, config: ReadConfig) -> No
 
 
 def origin_of(container: InputContainer, stream: VideoStream, first: Fraction | None = None) -> Fraction:
-    """The file time that becomes our 0: the earliest start of video and audio, rounded down to the video's ticks."""
-    starts = [
-        s.start_time * s.time_base
-        for s in (stream, *container.streams.audio)
-        if s.start_time is not None and s.time_base is not None
-    ]
-    if first is not None:
-        starts.append(first)
+    """The file time that becomes our 0: the earliest start of video and audio, rounded down to the video's ticks.
+
+    Video starts with its `first` frame, where that is known: what a header says of it may be a guess.
+    """
+    starts = [_start_of(s) for s in (stream, *container.streams.audio)]
+    starts[0] = starts[0] if first is None else first
     tick = stream.time_base or Fraction(1, 1000)
-    return Fraction(min(starts, default=Fraction(0)) // tick * tick)
+    return Fraction(min((start for start in starts if start is not None), default=Fraction(0)) // tick * tick)
+
+
+def _start_of(stream: Any) -> Fraction | None:
+    return None if stream.start_time is None or stream.time_base is None else stream.start_time * stream.time_base
 
 
 def _prepared(container: InputContainer, path: Path, config: ReadConfig) -> VideoStream:
@@ -448,7 +450,7 @@ def note_facts(info: VideoInfo, config: ReadConfig, notes: Notes, *, deep: bool 
     if info.bit_depth > 8 and not deep:
         notes.warn(f"{info.bit_depth} bit read as 8 bit")
     if info.is_interlaced and config.deinterlace == "off":
-        notes.warn("interlaced: fields taken as frames (deinterlace auto parts them)")
+        notes.warn("interlaced: fields taken as frames; --deinterlace auto makes whole ones")
     if info.colour.is_guessed:
         notes.warn(f"colour matrix not said, taken as {name_of_matrix(info.colour.matrix)}")
     if info.origin:

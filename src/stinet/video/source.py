@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
 
 from stinet.config import ReadConfig
 from stinet.errors import InputError
+from stinet.video.container import Readable
 from stinet.video.frame import Frame, Notes, VideoInfo
 from stinet.video.images import find_images, input_errors, is_image, is_pattern, probe_images, read_images
 from stinet.video.pipe import PIPE, Piped
@@ -52,7 +52,7 @@ class Source:
 
 
 def open_source(
-    path: Path, config: ReadConfig | None = None, notes: Notes | None = None, *, stdin: IO[bytes] | None = None
+    path: Path, config: ReadConfig | None = None, notes: Notes | None = None, *, stdin: Readable | None = None
 ) -> Source:
     """What `path` is; "-" is standard input.
 
