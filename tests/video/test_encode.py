@@ -118,7 +118,7 @@ def colours(frame: av.VideoFrame, form: str = "rgb48le") -> np.ndarray:
             dst_color_range=ColorRange.JPEG,
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
         ).to_ndarray()
-    return array / np.iinfo(array.dtype).max
+    return array / (65_535 if array.dtype == np.uint16 else 255)
 
 
 def psnr_db(decoded: np.ndarray, wanted: np.ndarray) -> float:
@@ -168,6 +168,16 @@ def test_a_segment_needs_nothing_of_the_one_before(tmp_path: Path) -> None:
     second = encode(tmp_path / "b.mkv", choice, frames[6:])
     assert first.times + second.times == tuple(frame.time for frame in frames)
     assert min(psnr_db(colours(got), sent.rgb) for got, sent in zip(decode(second.path), frames[6:], strict=True)) > 31
+
+
+@pytest.mark.parametrize("codec", SUFFIXES)
+def test_segments_of_one_choice_have_one_header(tmp_path: Path, codec: str) -> None:
+    choice, frames = choose(codec), timed(pictures(9))
+    headers = []
+    for name, part in (("a.mkv", frames[:2]), ("b.mkv", frames[2:])):
+        with av.open(str(encode(tmp_path / name, choice, part).path)) as file:
+            headers.append(file.streams.video[0].codec_context.extradata)
+    assert headers[0] == headers[1]
 
 
 def digest_every_codec(folder: Path) -> str:
@@ -276,7 +286,7 @@ def test_range_is_tagged_and_white_stays_white(tmp_path: Path, codec: str, asked
     choice = choose(codec, info=source(), range=asked)
     got = decode(encode(tmp_path / "s.mkv", choice, timed([rgb] * 2)).path)[0]
     assert got.color_range == (ColorRange.JPEG if asked == "full" else ColorRange.MPEG)
-    stored = np.frombuffer(got.reformat(format="yuv420p").planes[0], np.uint8).reshape(48, -1)[:, :64]
+    stored = np.frombuffer(bytes(got.reformat(format="yuv420p").planes[0]), np.uint8).reshape(48, -1)[:, :64]
     assert (int(stored[24, 4]), int(stored[24, 60])) == ((0, 255) if asked == "full" else (16, 235))
 
 
@@ -317,6 +327,18 @@ def test_hdr10_comes_back_with_its_tags_and_side_data(tmp_path: Path, codec: str
     assert choice.family == "av1" or mastering == wanted
     assert light == (1000, 400)
     assert not notes.warnings
+
+
+@pytest.mark.bad_input(15)
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("auto", ".mp4"), ("auto", ".webm"), ("prores", ".mov"), ("ffv1", ".mkv")]
+)
+def test_hlg_keeps_its_tags_and_ten_bit(tmp_path: Path, codec: str, suffix: str) -> None:
+    info = source(bit_depth=10, pixel_format="yuv420p10le", colour=Colour(matrix=9, primaries=9, transfer=18))
+    choice = choose(codec, suffix, info=info)
+    got = decode(encode(tmp_path / "s.mkv", choice, timed([wide(rgb) for rgb in pictures(2)])).path)[0]
+    assert (got.color_primaries, got.color_trc) == (9, 18)
+    assert got.format.components[0].bits >= 10
 
 
 def side_data(frame: Any) -> tuple[list[Fraction], tuple[int, int]]:
@@ -402,7 +424,7 @@ def test_y4m_is_read_back_by_another_program(bits: int, pix_fmt: str, size: tupl
         writer.write(frame)
     writer.close()
     stream.seek(0)
-    with av.open(stream, format="yuv4mpegpipe") as file:
+    with av.open(stream, "r", format="yuv4mpegpipe") as file:
         video = file.streams.video[0]
         assert (video.average_rate, video.sample_aspect_ratio) == (NTSC, Fraction(4, 3))
         decoded = list(file.decode(video=0))
@@ -411,6 +433,24 @@ def test_y4m_is_read_back_by_another_program(bits: int, pix_fmt: str, size: tupl
     for got, sent in zip(decoded, frames, strict=True):
         got.colorspace, got.color_range = 1, ColorRange.MPEG  # y4m has no tag of the matrix
         assert psnr_db(colours(got), sent.rgb) > 33
+
+
+class Narrow(io.BytesIO):
+    """A pipe without a buffer: takes at most 1000 bytes at once."""
+
+    def write(self, data: Any, /) -> int:
+        return super().write(data[:1_000])
+
+
+def test_a_pipe_that_takes_little_at_once_gets_every_byte() -> None:
+    streams = io.BytesIO(), Narrow()
+    for stream in streams:
+        writer = PipeWriter(stream, choose("auto", ".y4m"))
+        for frame in timed(pictures(2)):
+            writer.write(frame)
+        writer.close()
+    assert streams[0].getvalue() == streams[1].getvalue()
+    assert len(streams[0].getvalue()) > 2 * 64 * 48 * 3 // 2
 
 
 @pytest.mark.bad_input(37)

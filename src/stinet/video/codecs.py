@@ -7,8 +7,8 @@ What is chosen where nothing is asked
   .webm: VP9, and AV1 (10 bit) for deeper or HDR sources. Sources with alpha: ProRes 4444 in .mov, VP9 or (deep)
   ProRes 4444 in .mkv, VP9 in .webm; .mp4 drops it and says so. .y4m and `-`: raw frames, see `encode.PipeWriter`.
 - 4:2:0 even where the source has more colour, because little else plays everywhere; that is said. An odd side becomes
-  4:4:4 in H.264 and HEVC, whose 4:2:0 cannot hold it, and in ProRes. Else ProRes is 4:2:2, with alpha 4:4:4. FFV1 is lossless and stores
-  the RGB that was computed, 8 or 16 bit, so that not even a colour matrix rounds it.
+  4:4:4 in H.264 and HEVC, whose 4:2:0 cannot hold it, and in ProRes, which spoils it. Else ProRes is 4:2:2, with alpha
+  4:4:4. FFV1 is lossless and stores the RGB that was computed, 8 or 16 bit, so that no colour matrix rounds it.
 - The source's matrix, primaries, transfer and range are kept and tagged; RGB sources become BT.709.
 
 The choice is tried by encoding a few frames, so that a missing encoder, a size that it refuses or an unknown option
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.logging
 from av.codec.codec import UnknownCodecError
 from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
@@ -41,7 +42,15 @@ from stinet.runtime import cores, has_avx512, quiet_encoders
 from stinet.video.frame import Colour, Light, Mastering, Notes, VideoInfo
 from stinet.video.read import SWSCALE_MATRIX
 
-__all__ = ["CONTAINERS", "Container", "EncoderChoice", "choose_encoder", "hardware_accelerator", "prepare_encoder"]
+__all__ = [
+    "CONTAINERS",
+    "Y4M_COLOURS",
+    "Container",
+    "EncoderChoice",
+    "choose_encoder",
+    "hardware_accelerator",
+    "prepare_encoder",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,8 @@ class EncoderChoice:
     def __str__(self) -> str:
         said = dict(self.options)
         quality = [f"{name} {said[name]}" for name in ("crf", "cq", "qp", "profile", "preset") if name in said]
-        return ", ".join((f"{self.family} ({self.encoder})", *quality, self.pix_fmt))
+        name = self.family if self.encoder == self.family else f"{self.family} ({self.encoder})"
+        return ", ".join((name, *quality, self.pix_fmt))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` gives the same choice back."""
@@ -151,8 +161,9 @@ def _colour_to_json(colour: Colour) -> dict[str, Any]:
 def _colour_from_json(plain: Mapping[str, Any]) -> Colour:
     values = dict(plain)
     if (mastering := values.get("mastering")) is not None:
-        points = {name: tuple(Fraction(value) for value in mastering[name]) for name in _POINTS}
-        values["mastering"] = Mastering(**points, **{name: Fraction(mastering[name]) for name in _ENDS})
+        points = {name: (Fraction(mastering[name][0]), Fraction(mastering[name][1])) for name in _POINTS}
+        darkest, brightest = (Fraction(mastering[name]) for name in _ENDS)
+        values["mastering"] = Mastering(**points, darkest=darkest, brightest=brightest)
     if (light := values.get("light")) is not None:
         values["light"] = Light(max_content=light[0], max_average=light[1])
     return Colour(**values)
@@ -197,7 +208,8 @@ _MOST_PX = 65_535
 _TRIAL_PIXELS = 1 << 20
 """Larger pictures are tried as two strips."""
 
-_STRIP_PX = 128
+_STRIP_PX = 256
+"""Some cards take nothing smaller than 145."""
 
 _MAX_TICKS = 1 << 24
 """Finest time base that every container takes."""
@@ -265,7 +277,8 @@ def choose_encoder(
         return _complete(wish, encoder, family, rate, time_base, info)
 
     if wish.container.name == "yuv4mpegpipe":
-        choice = choice_of("wrapped_avframe", "y4m")
+        _refuse_settings_of_encoders(wish)
+        choice = choice_of("y4m", "y4m")
     else:
         encoder, family = _named_encoder(wish)
         choice = _working_hardware(wish, family, choice_of, notes) if config.hardware and encoder is None else None
@@ -297,10 +310,34 @@ def _wish(config: EncodeConfig, path: Path, size: tuple[int, int], info: VideoIn
     )
 
 
+def _refuse_settings_of_encoders(wish: _Wish) -> None:
+    """Raw frames have no quality; their formats are those that a y4m header can name."""
+    config = wish.config
+    if config.codec != "auto":
+        raise UsageError(f"{wish.path}: y4m holds raw frames, not {config.codec}; choose .mkv or .mp4 for a codec")
+    given = [
+        name for name in ("crf", "preset", "options", "hardware") if getattr(config, name) not in (None, (), False)
+    ]
+    if given:
+        raise UsageError(f"{wish.path}: y4m holds raw frames and has no {' or '.join(given)}")
+    if config.pix_fmt is not None and _plain_format(config.pix_fmt) not in Y4M_COLOURS:
+        raise UsageError(f"{wish.path}: y4m has no pixel format {config.pix_fmt}; it has {', '.join(Y4M_COLOURS)}")
+
+
+Y4M_COLOURS = {
+    "yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mono",
+    **{f"yuv{a}p{b}le": f"{a}p{b}" for a in (420, 422, 444) for b in (10, 12, 14, 16)},
+    **{f"gray{b}le": f"mono{b}" for b in (10, 12, 16)},
+}  # fmt: skip
+"""Pixel format -> its name in a y4m header, chroma placed as in MPEG-2."""
+
+
 def _target_colour(info: VideoInfo | None) -> Colour:
     """The source's own matrix, range and tags; RGB gets a matrix, and names for what it does not say."""
     if info is None:
         return Colour(matrix=1, primaries=1, transfer=1)
+    if info.colour.matrix == _CONSTANT_LUMINANCE:  # read and written by the formula of matrix 9
+        return replace(info.colour, matrix=9)
     if info.colour.matrix in SWSCALE_MATRIX:
         return info.colour
     primaries = 1 if info.colour.primaries == _UNSAID else info.colour.primaries
@@ -313,7 +350,7 @@ def _target_colour(info: VideoInfo | None) -> Colour:
     )
 
 
-_UNSAID = 2
+_UNSAID, _CONSTANT_LUMINANCE = 2, 10
 
 
 def _named_encoder(wish: _Wish) -> tuple[str | None, str]:
@@ -429,13 +466,14 @@ def _pixel_format(wish: _Wish, encoder: str, family: str) -> str:
         return asked
     full = "444" if wish.is_odd and family in ("h264", "hevc") else "420"
     deep = wish.bits > 8
+    prores = "yuva444p10le" if wish.has_alpha else "yuv444p10le" if wish.is_odd else "yuv422p10le"
     deep_vp9 = ("yuv420p10le", "p010le") if deep else ()
     wanted = {
         "h264": (f"yuv{full}p10le", "p010le") if deep else (f"yuv{full}p", "nv12"),
         "hevc": (f"yuv{full}p10le", "p010le") if deep else (f"yuv{full}p", "nv12"),
         "av1": ("yuv420p10le", "p010le", "yuv420p", "nv12"),
         "vp9": (*(("yuva420p",) if wish.has_alpha else ()), *deep_vp9, "yuv420p", "nv12"),
-        "prores": ("yuva444p10le",) if wish.has_alpha else ("yuv444p10le",) if wish.is_odd else ("yuv422p10le", "p210le"),
+        "prores": (prores, "p210le"),
         "ffv1": (("gbrap16le" if wish.has_alpha else "gbrp16le") if deep else "bgra" if wish.has_alpha else "bgr0",),
         "y4m": (f"yuv420p{next((n for n in (10, 12) if wish.bits <= n), 16)}le" if deep else "yuv420p",),
     }[family]  # fmt: skip
@@ -772,6 +810,8 @@ def _refuse_or_say(wish: _Wish, choice: EncoderChoice, info: VideoInfo | None, n
     colour = wish.colour
     if (colour.mastering or colour.light) and not _hdr_parameters(choice):
         lost.append(f"mastering display data dropped: {choice.encoder} does not store it")
+    if wish.hdr and choice.family == "y4m":
+        lost.append(f"y4m names no colour space: what reads it must be told that it is HDR ({wish.hdr})")
     if colour.is_full_range and not choice.colour.is_full_range and config.range == "source":
         lost.append(f"full range becomes limited: {choice.family} has no other")
     for what in lost:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
@@ -32,11 +32,11 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from stinet.errors import OutputError, StinetError
 from stinet.runtime import quiet_encoders
-from stinet.video.codecs import EncoderChoice, hardware_accelerator, prepare_encoder
+from stinet.video.codecs import Y4M_COLOURS, EncoderChoice, hardware_accelerator, prepare_encoder
 from stinet.video.frame import Frame
 from stinet.video.read import SWSCALE_MATRIX
 
-__all__ = ["PipeWriter", "Segment", "SegmentWriter"]
+__all__ = ["PipeWriter", "Segment", "SegmentWriter", "Writable"]
 
 _STAMP = Fraction(1, 1000)
 """Matroska's tick."""
@@ -212,6 +212,19 @@ class SegmentWriter:
             self.close()
 
 
+@runtime_checkable
+class Writable(Protocol):
+    """A binary stream that can be written: `sys.stdout.buffer`, an open file, a buffer in memory."""
+
+    def write(self, data: Any, /) -> int:
+        """Take bytes and say how many."""
+        ...
+
+    def flush(self) -> None:
+        """Pass on what is held back."""
+        ...
+
+
 class PipeWriter:
     """Frames as y4m (YUV4MPEG2) into a binary stream, such as standard output. A reader that goes away ends it quietly.
 
@@ -219,7 +232,7 @@ class PipeWriter:
     depth and the range, but neither times nor a colour matrix.
     """
 
-    def __init__(self, stream: BinaryIO, choice: EncoderChoice) -> None:
+    def __init__(self, stream: Writable, choice: EncoderChoice) -> None:
         self.choice = choice
         self.frames = 0
         self.is_broken = False
@@ -249,7 +262,9 @@ class PipeWriter:
     def _send(self, data: bytes) -> None:
         try:
             with _disk_errors(Path("-")):
-                self._stream.write(data)
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[self._stream.write(rest) :]  # a pipe without a buffer takes what fits
                 if not data:
                     self._stream.flush()
         except OutputError as error:
@@ -260,7 +275,7 @@ class PipeWriter:
     def _header(self) -> bytes:
         choice = self.choice
         aspect, rate = choice.sample_aspect, choice.rate
-        colour = _Y4M_COLOURS[choice.pix_fmt]
+        colour = Y4M_COLOURS[choice.pix_fmt]
         signs = [
             "YUV4MPEG2", f"W{choice.size[0]}", f"H{choice.size[1]}", f"F{rate.numerator}:{rate.denominator}", "Ip",
             f"A{aspect.numerator}:{aspect.denominator}", f"C{colour}", f"XYSCSS={colour.upper()}",
@@ -269,19 +284,11 @@ class PipeWriter:
         return " ".join(signs).encode() + b"\n"
 
 
-_Y4M_COLOURS = {
-    "yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mono", "yuva444p": "444alpha",
-    **{f"yuv{a}p{b}le": f"{a}p{b}" for a in (420, 422, 444) for b in (10, 12, 14, 16)},
-    **{f"gray{b}le": f"mono{b}" for b in (10, 12, 16)},
-}  # fmt: skip
-"""Pixel format -> its name in a y4m header, chroma placed as in MPEG-2."""
-
-
 def _stored(picture: VideoFrame) -> Iterator[bytes]:
     """Planes without the padding at the ends of their rows."""
     sample_bytes = 2 if picture.format.components[0].bits > 8 else 1
     for plane in picture.planes:
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        rows = np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)
         yield rows[: plane.height, : plane.width * sample_bytes].tobytes()
 
 
