@@ -180,8 +180,8 @@ def test_upscale_makes_four_times_the_size_at_twice_the_rate(film: Path, weights
     assert ran.code == 0
     assert made.name == "film_stinet_x4_20fps.mp4"
     assert [frame.shape for frame in frames_of(made)] == [(64, 96, 3)] * 6
-    assert len(ran.out.splitlines()) == 1
-    assert all(word in ran.out for word in (made.name, "3 frames in, 6 out", "96x64", "20 fps"))
+    assert ran.out.splitlines()[0] == str(made)
+    assert all(word in ran.out for word in ("3 in, 6 out", "96x64", "20 frames/s", f"stinet upscale {film}"))
 
 
 def test_a_network_of_scale_two_is_upscaled_with_and_measured(film: Path, clips: Path, stinet: Stinet) -> None:
@@ -213,6 +213,78 @@ def test_evaluate_runs_with_the_fastest_number_of_threads(
         assert torch.get_num_threads() == probe_threads()
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.bad_input(39)
+def test_everything_works_without_a_network(film: Path) -> None:
+    forbid = """
+import sys
+from stinet.__main__ import main
+
+def hear(event, arguments):
+    if event.startswith(("socket.", "urllib.", "http.", "ftplib.")):
+        raise RuntimeError(f"the network was asked for: {event}")
+
+sys.addaudithook(hear)
+main()
+"""
+    for words in (
+        ["upscale", str(film), "--model", "stinet-xs", "--device", "cpu"],
+        ["upscale", str(film), "--model", "stinet-xs", "--dry-run", "-y"],
+        ["models"],
+        ["info", str(film), "--scan"],
+    ):
+        ran = subprocess.run([sys.executable, "-c", forbid, *words], check=False, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+    (made,) = film.parent.glob("film_stinet_x4_*")
+    assert len(frames_of(made)) == 6
+
+
+@pytest.mark.bad_input(39)
+def test_a_socket_would_be_seen() -> None:
+    opens = "import socket, sys; sys.addaudithook(lambda event, _: event.startswith('socket.') and exit(9)); "
+    ran = subprocess.run([sys.executable, "-c", f"{opens}socket.socket()"], check=False)
+    assert ran.returncode == 9
+
+
+@pytest.mark.bad_input(25)
+def test_a_batch_keeps_every_good_film_and_names_the_bad_one(film: Path, stinet: Stinet) -> None:
+    (film.parent / "words.mp4").write_text("no video, only some words\n" * 9)
+    ran = stinet("upscale", film.parent, "-o", film.parent / "out", "--model", "blend+bicubic")
+    assert ran.code == 3
+    assert [len(frames_of(path)) for path in (film.parent / "out").iterdir()] == [6]
+    assert "words.mp4" in ran.err
+    assert "1 of 2 without an error" in ran.out
+
+
+@pytest.mark.bad_input(25)
+def test_y4m_goes_in_at_stdin_and_out_at_stdout(film: Path) -> None:
+    with av.open(str(film)) as source:
+        planes = [frame.to_ndarray(format="yuv420p").tobytes() for frame in source.decode(video=0)]
+    stream = b"YUV4MPEG2 W24 H16 F10:1 Ip A1:1 C420\n" + b"".join(b"FRAME\n" + plane for plane in planes)
+    command = [sys.executable, "-m", "stinet", "upscale", "-", "-o", "-", "--model", "blend+bicubic"]
+    ran = subprocess.run(command, check=False, capture_output=True, input=stream, cwd=film.parent)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(b"YUV4MPEG2 W96 H64 F20:1")
+    assert ran.stdout.count(b"FRAME") == 6
+    (film.parent / "piped.y4m").write_bytes(ran.stdout)
+    assert [frame.shape for frame in frames_of(film.parent / "piped.y4m")] == [(64, 96, 3)] * 6
+
+
+def test_a_preview_is_drawn_from_the_result(film: Path, stinet: Stinet, tmp_path: Path) -> None:
+    picture = tmp_path / "new" / "look.png"
+    assert stinet("upscale", film, "--model", "blend+bicubic", "--preview", picture).code == 0
+    with Image.open(picture) as drawn:
+        assert drawn.width > 2 * 96
+
+
+def test_a_sample_is_the_middle_of_the_film(film: Path, stinet: Stinet) -> None:
+    ran = stinet(
+        "upscale", film, "--model", "blend+bicubic", "--sample", "0.1", "--fps", "keep", "--log-format", "json"
+    )
+    told = json.loads(ran.out)
+    assert told["output"].endswith("_sample.mp4")
+    assert told["frames_in"] == 1
 
 
 def test_options_reach_the_result(film: Path, stinet: Stinet, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from statistics import median
 from typing import Any
 
 from stinet.video.frame import VideoInfo
+from stinet.video.streams import best_suffix, plan_streams
+from stinet.video.tracks import chapters_in, tracks_in
 
 __all__ = ["Scan", "as_json", "lines", "problems", "scan"]
 
@@ -58,7 +60,7 @@ def scan(path: Path) -> Scan:
     from stinet.video.source import read_source
 
     notes, times, cuts, repeated, before = Notes(), [], [], 0, None
-    for frame in mark_cuts(read_source(path, notes=notes)):
+    for frame in mark_cuts(read_source(path, notes=notes, deep=False)):
         times.append(frame.time)
         if frame.begins_scene:
             cuts.append(frame.time)
@@ -104,8 +106,7 @@ def lines(video: VideoInfo, seen: Scan | None = None) -> Iterator[str]:
         yield "  alpha     has opacity"
     if video.is_interlaced:
         yield "  fields    interlaced"
-    for stream in video.streams:
-        yield f"  stream {stream.index}  {stream}"
+    yield from _others(video)
     if seen is not None:
         yield from _seen(seen)
     for problem, remedy in problems(video, seen):
@@ -150,12 +151,36 @@ def _problems_of_picture(video: VideoInfo) -> Iterator[tuple[str, str]]:
 def as_json(video: VideoInfo, seen: Scan | None = None) -> dict[str, Any]:
     """Everything as JSON can hold it; times are seconds."""
     plain = _plain(video)
-    plain["streams"] = [_plain(stream) for stream in video.streams]
     plain["hdr"] = video.colour.hdr
+    if _is_film(video):
+        plain["streams"] = [_plain(track) for track in tracks_in(video.path)]
+        plain["chapters"] = [_plain(chapter) for chapter in chapters_in(video.path)]
+        plain["upscale"] = {
+            "container": best_suffix(video),
+            "streams": [_plain(plan) for plan in plan_streams(video, best_suffix(video))],
+        }
     if seen is not None:
         plain["scan"] = {**_plain(seen), "is_constant": seen.is_constant}
     plain["problems"] = [{"what": what, "remedy": remedy} for what, remedy in problems(video, seen)]
     return plain
+
+
+def _others(video: VideoInfo) -> Iterator[str]:
+    """Streams and chapters, and what becomes of all but the picture."""
+    if not _is_film(video):
+        return
+    for track in tracks_in(video.path):
+        yield f"  stream {track.index}  {track}"
+    chapters = chapters_in(video.path)
+    for chapter in chapters:
+        yield f"  chapter   {float(chapter.start):.3f} to {float(chapter.end):.3f} s {chapter.title}".rstrip()
+    suffix = best_suffix(video)
+    for plan in plan_streams(video, suffix):
+        yield f"  upscale   {plan} to {suffix}"
+
+
+def _is_film(video: VideoInfo) -> bool:
+    return video.container not in ("image", "images") and video.path.is_file()
 
 
 def _seen(seen: Scan) -> Iterator[str]:
