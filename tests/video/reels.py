@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.filter import Graph
 from av.video.frame import VideoFrame
 
 RATE = Fraction(25)
@@ -26,7 +27,7 @@ def picture_of(planes: Sequence[np.ndarray], width: int, height: int, layout: st
 
 def planes_of(picture: VideoFrame, kind: str = "<u2") -> list[np.ndarray]:
     """Planes of a frame without their padding."""
-    return [np.frombuffer(p, kind).reshape(p.height, -1)[:, : p.width] for p in picture.planes]
+    return [np.frombuffer(bytes(p), kind).reshape(p.height, -1)[:, : p.width] for p in picture.planes]
 
 
 def reel(
@@ -56,7 +57,7 @@ def reel(
 
 def as_fields(frames: Sequence[VideoFrame]) -> list[VideoFrame]:
     """Frames that say they are interlaced, top field first."""
-    graph = av.filter.Graph()
+    graph = Graph()
     first = frames[0]
     source = graph.add_buffer(
         width=first.width, height=first.height, format=first.format, time_base=first.time_base or 1 / RATE

@@ -144,6 +144,20 @@ def test_prores_4444_gives_its_alpha(tmp_path: Path) -> None:
     assert np.abs(frame.alpha / 65535 - planes[3] / 1023).max() < 0.01
 
 
+@pytest.mark.bad_input(16)
+def test_vp9_gives_the_alpha_that_lies_beside_its_picture(tmp_path: Path) -> None:
+    glass = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
+    planes = [*stored("yuv420p", 8, 64, 48), glass]
+    made = [picture_of(planes, 64, 48, "yuva420p", k) for k in range(9)]
+    path = reel(tmp_path / "a.webm", made, "libvpx-vp9", options={"auto-alt-ref": "0", "lossless": "1"})
+    frames = list(read_frames(path))
+    assert [frame.time for frame in frames] == [Fraction(k, 25) for k in range(9)]
+    assert all(np.array_equal(frame.alpha, glass) for frame in frames if frame.alpha is not None)
+    assert sum(frame.alpha is not None for frame in frames) == 9
+    part = list(read_frames(path, config=ReadConfig(start=Fraction(1, 5))))
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(part, frames[5:], strict=True))
+
+
 @pytest.mark.bad_input(16, 8)
 @pytest.mark.parametrize("suffix", [".gif", ".png"])
 def test_animations_keep_their_delays_their_last_one_and_their_glass(tmp_path: Path, suffix: str) -> None:

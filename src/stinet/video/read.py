@@ -20,12 +20,15 @@ from math import gcd, lcm
 from pathlib import Path
 from typing import Any, TypeVar
 
+import av
+from av.codec import CodecContext
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.error import BlockingIOError as NotYet
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
 from av.filter import Graph
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -93,8 +96,8 @@ def probe_opened(
         InputError, DecodeError: as `probe`.
 
     """
-    stream = _prepared(container, path, config)
-    pictures = _decode(container, stream, Notes())
+    track = _Track(container, path, config)
+    stream, pictures = track.stream, track.pictures(Notes())
     first = next(pictures, None)
     if first is None:
         if path.is_file() and is_encrypted(path):
@@ -128,10 +131,10 @@ def read_frames(
     note_facts(info, config, notes, deep=deep)
     entry = _entry(path, info, config)
     with open_file(path) as container:
-        stream = _prepared(container, path, config)
+        track = _Track(container, path, config)
         if entry is not None:
-            container.seek(entry, stream=stream)
-        yield from frames_of(_decode(container, stream, notes), info, config, notes, deep=deep)
+            container.seek(entry, stream=track.stream)
+        yield from frames_of(track.pictures(notes), info, config, notes, deep=deep)
 
 
 def frames_of(
@@ -226,17 +229,6 @@ def _start_of(stream: Any) -> Fraction | None:
     return None if stream.start_time is None or stream.time_base is None else stream.start_time * stream.time_base
 
 
-def _prepared(container: InputContainer, path: Path, config: ReadConfig) -> VideoStream:
-    """The stream to decode, its decoder set."""
-    stream = film_stream(container, path, config.stream)
-    context = stream.codec_context
-    _check_pixels(path, context.width or 0, context.height or 0, config)
-    if config.max_pixels is not None:
-        context.options = {"max_pixels": str(config.max_pixels)}
-    stream.thread_type = ThreadType.SLICE
-    return stream
-
-
 def _stamp(picture: VideoFrame) -> Fraction | None:
     if picture.pts is None or picture.time_base is None:
         return None
@@ -252,12 +244,12 @@ def _entry(path: Path, info: VideoInfo, config: ReadConfig) -> int | None:
     if not config.start:
         return None
     with open_file(path) as container:
-        stream = _prepared(container, path, config)
+        track = _Track(container, path, config)
         wanted = config.start + info.origin
         entry = int(wanted // info.time_base)
         try:
-            container.seek(entry, stream=stream)
-            first = next(_decode(container, stream, Notes()), None)
+            container.seek(entry, stream=track.stream)
+            first = next(track.pictures(Notes()), None)
         except (FFmpegError, OSError, DecodeError):
             return None
         stamp = None if first is None or first.is_corrupt or not first.key_frame else _stamp(first)
@@ -345,51 +337,58 @@ class _Bwdif:
                 return
 
 
-def _decode(container: InputContainer, stream: VideoStream, notes: Notes) -> Iterator[VideoFrame]:
-    """Decode packet by packet, pass over broken ones, then empty the decoder."""
-    failed = left_out = 0
-    for packet in _packets(container, stream, notes):
-        left_out += getattr(packet, "is_discard", False)
+class _Track:
+    """The video stream of an open file, and what decodes it."""
+
+    def __init__(self, container: InputContainer, path: Path, config: ReadConfig) -> None:
+        self.container, self.path = container, path
+        self.stream = film_stream(container, path, config.stream)
+        context = self.stream.codec_context
+        _check_pixels(path, context.width or 0, context.height or 0, config)
+        self.decoder: Any = context
+        with_alpha = _ALPHA_DECODERS.get(context.name) if self.stream.metadata.get("alpha_mode") == "1" else None
+        if with_alpha in av.codecs_available:
+            self.decoder = CodecContext.create(with_alpha, "r")
+            self.decoder.extradata = context.extradata
+        if config.max_pixels is not None:
+            self.decoder.options = {"max_pixels": str(config.max_pixels)}
+        self.decoder.thread_type = ThreadType.SLICE
+
+    def pictures(self, notes: Notes) -> Iterator[VideoFrame]:
+        """Decode packet by packet, pass over broken ones, then empty the decoder."""
+        failed = left_out = 0
+        for packet in self._packets(notes):
+            left_out += packet is not None and packet.is_discard
+            try:
+                pictures = self.decoder.decode(packet)
+            except EndOfFile:
+                break
+            except (FFmpegError, OSError, ValueError) as error:
+                failed += 1
+                notes.count(CORRUPT)
+                if failed == _ERRORS_IN_A_ROW:
+                    raise DecodeError(
+                        f"{self.path}: {failed} packets in a row could not be decoded ({error})"
+                    ) from error
+                continue
+            failed = failed if not pictures else 0
+            yield from pictures
+        if left_out:
+            notes.say(f"{left_out:,} stored frames lie outside the file's edit list and are not shown")
+
+    def _packets(self, notes: Notes) -> Iterator[Packet | None]:
+        """Packets, and None, which empties the decoder. A read error ends the file, and the decoder is emptied too."""
         try:
-            pictures = packet.decode()
-        except EndOfFile:
-            break
-        except (FFmpegError, OSError, ValueError) as error:
-            failed += 1
-            notes.count(CORRUPT)
-            if failed == _ERRORS_IN_A_ROW:
-                raise DecodeError(
-                    f"{container.name.removeprefix('file:')}: {failed} packets in a row could not be decoded ({error})"
-                ) from error
-            continue
-        failed = failed if not pictures else 0
-        yield from (picture for picture in pictures if isinstance(picture, VideoFrame))
-    if left_out:
-        notes.say(f"{left_out:,} stored frames lie outside the file's edit list and are not shown")
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    yield packet
+        except (FFmpegError, OSError) as error:
+            notes.warn(f"the file breaks off ({getattr(error, 'strerror', None) or error})")
+        yield None
 
 
-def _packets(container: InputContainer, stream: VideoStream, notes: Notes) -> Iterator[Any]:
-    """Packets of the stream and the empty one that flushes.
-
-    A read error ends the file, and the decoder is still flushed.
-    """
-    try:
-        yield from container.demux(stream)
-    except (FFmpegError, OSError) as error:
-        notes.warn(f"the file breaks off ({getattr(error, 'strerror', None) or error})")
-        yield _Flush(stream)
-
-
-class _Flush:
-    """The empty packet."""
-
-    is_discard = False
-
-    def __init__(self, stream: VideoStream) -> None:
-        self.stream = stream
-
-    def decode(self) -> list[VideoFrame]:
-        return self.stream.decode(None)
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""FFmpeg's own decoders of these pass over the alpha that WebM has beside the picture."""
 
 
 def _describe(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
