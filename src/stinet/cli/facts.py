@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from stinet.video.contents import chapters_in, tracks_in
 from stinet.video.frame import VideoInfo
 from stinet.video.streams import best_suffix, plan_streams
-from stinet.video.tracks import chapters_in, tracks_in
 
 __all__ = ["Scan", "as_json", "lines", "problems", "scan"]
 

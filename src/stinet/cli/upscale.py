@@ -170,14 +170,14 @@ def upscale(
         is_strict=strict,
         is_rehearsal=dry_run,
     )
-    telling = Telling(progress=progress, is_json=log_format == "json", preview=preview, is_piped=output == "-")
+    telling = _Telling(progress=progress, is_json=log_format == "json", preview=preview, is_piped=output == "-")
     code = _run(expand(inputs), task, telling)
     if code:
         raise typer.Exit(code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Telling:
+class _Telling:
     """How a run is told."""
 
     progress: str
@@ -191,7 +191,7 @@ class Telling:
         (tell if self.is_piped else say)(text)
 
 
-def _run(items: list[Any], task: "Task", telling: Telling) -> int:
+def _run(items: list[Any], task: "Task", telling: _Telling) -> int:
     """Run every item, tell what became of each, and give the exit code."""
     from stinet.batch import exit_code, run_batch
 
@@ -215,7 +215,7 @@ def _run(items: list[Any], task: "Task", telling: Telling) -> int:
     return exit_code(outcomes)
 
 
-def _watch(telling: Telling, stop: Interrupt) -> Callable[[Path], Any]:
+def _watch(telling: _Telling, stop: Interrupt) -> Callable[[Path], Any]:
     @contextmanager
     def watch(source: Path) -> Iterator[Callable[["Progress"], None]]:
         with upscaling(telling.progress, source.name) as hear:
@@ -232,12 +232,12 @@ def _watch(telling: Telling, stop: Interrupt) -> Callable[[Path], Any]:
     return watch
 
 
-def _tell_outcome(outcome: "Outcome", telling: Telling, *, is_alone: bool) -> None:
+def _tell_outcome(outcome: "Outcome", telling: _Telling, *, is_alone: bool) -> None:
     if outcome.code == 1 and outcome.error is not None:  # our own bug, which must not look like the user's
         tell("".join(traceback.format_exception(outcome.error)).rstrip())
     if telling.is_json:
         command = {"command": shlex.join(sys.argv)} if outcome.summary is not None else {}
-        (tell_json if telling.is_piped else say_json)({**outcome.to_json(), **command})
+        (_tell_json if telling.is_piped else say_json)({**outcome.to_json(), **command})
     if outcome.state == "failed" and (telling.is_json or not is_alone):
         complain(outcome.says)
     if telling.is_json or outcome.state == "failed":
@@ -250,7 +250,7 @@ def _tell_outcome(outcome: "Outcome", telling: Telling, *, is_alone: bool) -> No
         telling.say(outcome.says)
 
 
-def tell_json(value: Any) -> None:
+def _tell_json(value: Any) -> None:
     """A value as one line of JSON on stderr."""
     import json
 
@@ -282,7 +282,7 @@ def _remark(outcome: "Outcome") -> str:
     return "; ".join(warnings)
 
 
-def _check_preview(picture: Path, telling: Telling, *, is_alone: bool) -> None:
+def _check_preview(picture: Path, telling: _Telling, *, is_alone: bool) -> None:
     if not is_alone:
         raise UsageError("--preview draws one film: give one input")
     if telling.is_piped:
@@ -292,7 +292,7 @@ def _check_preview(picture: Path, telling: Telling, *, is_alone: bool) -> None:
     must_be_writable(picture)
 
 
-def _draw_preview(telling: Telling, outcome: "Outcome", task: "Task") -> None:
+def _draw_preview(telling: _Telling, outcome: "Outcome", task: "Task") -> None:
     from stinet.batch import sample_of
     from stinet.preview import draw_preview
 
