@@ -1,18 +1,15 @@
-"""Tiles: they cover the frame, change nothing for a local function, and shrink when memory runs out."""
+"""Tiles: they cover the frame, change nothing for a local function, and fit in memory."""
 
 from collections.abc import Callable
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from stinet.config import Tile, TileConfig
-from stinet.errors import DeviceError
-from stinet.infer.tiles import Tiler, fitting_size_px, plan_tiles
-from stinet.video.frame import Notes
+from stinet.config import Tile
+from stinet.infer.tiles import by_tiles, fitting_size_px, plan_tiles
 
 BIG = 1 << 40
 
@@ -33,8 +30,7 @@ def local(image: Tensor, scale: int) -> Callable[[Tile | None], Tensor]:
 def test_tiled_equals_whole_for_a_local_function(height: int, width: int, side: int, scale: int) -> None:
     image = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     run = local(image, scale)
-    tiler = Tiler(TileConfig(size_px=side, halo_px=4), Notes(), budget_bytes=BIG)
-    tiled = tiler.run(run, (height, width), scale=scale, sources=2, keep=(0, 1))
+    tiled = by_tiles(run, (height, width), scale=scale, side_px=side, halo_px=4, keep=(0, 1))
     assert (tiled - run(None)).abs().max() < 1e-6
 
 
@@ -51,9 +47,8 @@ def test_tiles_cover_every_pixel_and_stay_inside(height: int, width: int, side: 
 
 def test_only_the_wanted_frames_are_kept() -> None:
     image = torch.rand(5, 3, 50, 50)
-    for side in (0, 30):
-        tiler = Tiler(TileConfig(size_px=side, halo_px=4), Notes(), budget_bytes=BIG)
-        kept = tiler.run(local(image, 1), (50, 50), scale=1, sources=3, keep=(1, 3))
+    for side in (50, 30):
+        kept = by_tiles(local(image, 1), (50, 50), scale=1, side_px=side, halo_px=4, keep=(1, 3))
         assert (kept - local(image, 1)(None)[[1, 3]]).abs().max() < 1e-6
 
 
@@ -62,35 +57,3 @@ def test_a_frame_that_fits_is_one_tile_and_one_that_does_not_is_cut() -> None:
     side = fitting_size_px((1000, 2000), 6, 16, 6 * 4000 * 2 * 500 * 500)
     assert 490 <= side <= 500
     assert fitting_size_px((1000, 2000), 6, 16, 0) > 2 * 16
-
-
-def test_out_of_memory_halves_the_tile_goes_on_and_is_said() -> None:
-    image = torch.rand(1, 3, 200, 200)
-    notes = Notes()
-    tiler = Tiler(TileConfig(halo_px=4), notes, budget_bytes=BIG)
-
-    def hungry(tile: Tile | None) -> Tensor:
-        if tile is None or tile.height * tile.width > 60 * 60:
-            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
-        return local(image, 2)(tile)
-
-    made = tiler.run(hungry, (200, 200), scale=2, sources=1, keep=(0,))
-    assert (made - local(image, 2)(None)).abs().max() < 1e-6
-    assert tiler.size_px == 50
-    assert any("50 px" in line for line in notes.lines)
-
-
-def test_memory_for_no_tile_at_all_is_a_device_error() -> None:
-    def starved(_: Tile | None) -> Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with pytest.raises(DeviceError, match="out of memory"):
-        Tiler(TileConfig(), Notes(), budget_bytes=BIG).run(starved, (300, 300), scale=1, sources=1, keep=(0,))
-
-
-def test_any_other_error_passes_through() -> None:
-    def broken(_: Tile | None) -> Tensor:
-        raise RuntimeError("shapes do not match")
-
-    with pytest.raises(RuntimeError, match="shapes"):
-        Tiler(TileConfig(), Notes(), budget_bytes=BIG).run(broken, (30, 30), scale=1, sources=1, keep=(0,))

@@ -47,8 +47,8 @@ class Journal:
 
     """
 
-    def __init__(self, target: Path, key: Mapping[str, Any], *, restart: bool = False) -> None:
-        """`key` is what must not change: a JSON mapping of mappings."""
+    def __init__(self, target: Path, key: Mapping[str, Any], *, is_fresh: bool = False) -> None:
+        """`key` is what must not change: a JSON mapping of mappings. A fresh one takes no notice of what lies there."""
         self.target, self.folder = target, journal_folder(target)
         self.segments_folder = self.folder / "segments"
         self.key = _plain(key)
@@ -62,9 +62,7 @@ class Journal:
         self._whole = 0  # bytes of whole lines
         if self.folder.exists() or self.folder.is_symlink():
             self._refuse_foreign()
-            if restart:
-                self.discard()
-            else:
+            if not is_fresh:
                 self._read()
 
     def begin(self, choices: Mapping[str, Any]) -> None:

@@ -8,9 +8,10 @@ Source frame i stands at s_i; what is due in the interval [s_i, s_i+1) follows f
 
 Each output time belongs to one interval, so none is given twice and none is left out, however long the film.
 
-Repeated pictures. A source frame that stands for several (`Frame.repeats`) is due at all their ticks: xK makes K
-frames of every tick that the source had. What is shown moves only after `Frame.still_until`: at time s it is the
-fraction (s - m) / (s_i+1 - m) of the way, m being that time or, without it, s_i.
+Repeated pictures. xK makes K frames of every tick at which the source showed a picture, whether it was a new one or
+not: a source frame has the ticks `Frame.repeats` too, and its first one stays where it was when its time is moved
+(`Frame.shown`; pulldown). What is shown at s moves only after `Frame.still_until`: it is the fraction
+(s - m) / (s_i+1 - m) of the way, m being that time or, without it, s_i.
 
 Gaps. In a film of constant rate an interval of n periods has lost n - 1 frames. They are put back, so that it yields
 n K frames; a gap above half a second is no motion that could be guessed, and is treated like a cut.
@@ -26,6 +27,7 @@ This file knows neither pixels nor clip functions.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -108,31 +110,12 @@ class OutputRule:
             return source / self.multiple
         return _common(1 / self.rate, first) if first else 1 / self.rate
 
-    def due(
-        self,
-        ticks: Sequence[Fraction],
-        begin: Fraction,
-        *,
-        tick: Fraction = Fraction(0),
-        still_until: Fraction | None = None,
-    ) -> list[tuple[Fraction, Fraction]]:
-        """(output time, fraction of the way) from the first to before the last of `ticks`, which rise.
-
-        They are the times at which the source showed a picture, the last that of the next one. A rate's times are
-        counted from `begin`, the first that no earlier interval had; one within `tick` of a given frame counts as that
-        frame's.
-        """
-        start, end = ticks[0], ticks[-1]
-        moves = start if still_until is None else still_until
-        near = Fraction(0)
+    def times(self, ticks: Sequence[Fraction], begin: Fraction, until: Fraction) -> list[Fraction]:
+        """Output times from the first to before the last of `ticks`, which rise; a rate's from `begin` to `until`."""
         if self.rate is None:
-            times = [a + (b - a) * j / self.multiple for a, b in pairwise(ticks) for j in range(self.multiple)]
-        else:
-            near = min(tick, (end - start) / 8) if tick <= _ROUGH else near
-            count = max(math.ceil((end - near - begin) * self.rate), 0)
-            times = [begin + k / self.rate for k in range(count)]
-        away = end - moves
-        return [(time, (time - moves) / away if time - moves > near else Fraction(0)) for time in times]
+            return [a + (b - a) * j / self.multiple for a, b in pairwise(ticks) for j in range(self.multiple)]
+        count = max(math.ceil((until - begin) * self.rate), 0)
+        return [begin + k / self.rate for k in range(count)]
 
 
 _NTSC = {"23.976": Fraction(24000, 1001), "23.98": Fraction(24000, 1001), "29.97": Fraction(30000, 1001),
@@ -187,49 +170,59 @@ class Film:
         self.rule, self.result, self.notes = rule, result, notes
         self.period, self.tick, self.is_constant_rate = period, tick, is_constant_rate
         self._next = Fraction(0)  # the first output time of a rate that is not yet given out
-        self._ticks: list[Fraction] = []  # of the frame before
-        self._still_until: Fraction | None = None
+        self._last: tuple[Fraction, Fraction | None] | None = None  # time and still_until of the frame before
+        self._tick = Fraction(0)  # when the source showed something last
+        self._pending: list[Fraction] = []  # output times at or after the last frame's
 
     def advance(self, frame: Frame) -> Step:
         """Take the next source frame."""
         self.result.frames_in += 1 + len(frame.repeats)
+        shown = frame.time if frame.shown is None else frame.shown
         step = Step((), (), is_apart=False)
-        if self._ticks:
-            step = self._between(frame)
+        if self._last is None:
+            self._next = self._tick = frame.time
+            self._pending = self._times([shown, *frame.repeats], frame.time)
         else:
-            self._next = frame.time
-        self._ticks, self._still_until = [frame.time, *frame.repeats], frame.still_until
-        for a, b in pairwise(self._ticks):
-            self._judge_rate(b - a)
+            step = self._between(*self._last, frame, shown)
+        self._tick = frame.repeats[-1] if frame.repeats else shown
         declared = frame.time + (frame.duration or 0)
-        self.result.end = declared if declared > self._ticks[-1] else self._ticks[-1] + self.period
+        self.result.end = declared if declared > self._tick else self._tick + self._last_period
+        self._last = (frame.time, frame.still_until)
         return step
 
     def finish(self) -> Due:
         """No more source frames: when the last one is due."""
-        shown_last, end = self._ticks[-1], self.result.end
-        due = self._due([*self._ticks, end], None)
+        end = self.result.end
+        times = [*self._pending, *self._times([self._tick, end], end - self._near(end - self._tick))]
         if self.rule.rate is None and not self.result.is_constant_rate:
-            due = [(time, fraction) for time, fraction in due if time <= shown_last]
-        near = min(self.tick, (end - shown_last) / 8) if self.rule.rate is not None and self.tick <= _ROUGH else 0
-        self.result.held += sum(time - shown_last > near for time, _ in due)
-        return [(time, Fraction(0)) for time, _ in due]
+            times = [time for time in times if time <= self._tick]
+        near = self._near(end - self._tick)
+        self.result.held += sum(time - self._tick > near for time in times)
+        return [(time, Fraction(0)) for time in times]
 
-    def _between(self, frame: Frame) -> Step:
-        """From the frame before to this one."""
-        step = frame.time - self._ticks[-1]
-        self._judge_rate(step)
-        ticks = [*self._ticks, frame.time]
+    def _between(self, last: Fraction, still_until: Fraction | None, frame: Frame, shown: Fraction) -> Step:
+        """From the frame before, at `last`, to this one, whose first tick was at `shown`."""
+        step = shown - self._tick
         is_apart = frame.begins_scene
+        ticks = [self._tick, shown, *frame.repeats]
+        for a, b in pairwise(ticks):
+            if self._off(b - a) > self._tolerance:
+                self.result.is_constant_rate = False
         missing = self._missing(step)
         if missing:
             self.result.gaps += missing
             self.notes.count("frames missing in the source, replaced", missing)
             is_apart |= step > _GUESSED_S * self.rule.stretch
             places = (round(step * k / (missing + 1) / self.tick) for k in range(1, missing + 1))
-            ticks[-1:] = [*(self._ticks[-1] + place * self.tick for place in places), frame.time]
+            ticks[1:1] = [self._tick + place * self.tick for place in places]
         self.result.cuts += frame.begins_scene
-        due = self._due(ticks, self._still_until)
+        near = self._near(frame.time - last)
+        times = [*self._pending, *self._times(ticks, frame.time - near)]
+        ours = bisect_left(times, frame.time)
+        self._pending = times[ours:]
+        moves = last if still_until is None else still_until
+        away, still = frame.time - moves, Fraction(0)
+        due = [(time, (time - moves) / away if time > moves + near else still) for time in times[:ours]]
         if not is_apart:
             return Step(due, (), is_apart=False)
         half = Fraction(1, 2)
@@ -239,9 +232,18 @@ class Film:
             is_apart=True,
         )
 
-    def _judge_rate(self, step: Fraction) -> None:
-        if self._off(step) > self._tolerance:
-            self.result.is_constant_rate = False
+    def _times(self, ticks: Sequence[Fraction], until: Fraction) -> list[Fraction]:
+        """What the rule gives, each output time once."""
+        times = self.rule.times(ticks, self._next, until)
+        if times and self.rule.rate is not None:
+            self._next = times[-1] + 1 / self.rule.rate
+        return times
+
+    def _near(self, interval: Fraction) -> Fraction:
+        """How far from a given frame an output frame of a rate shows it: what the source's tick has blurred."""
+        if self.rule.rate is None or self.tick > _ROUGH:
+            return Fraction(0)
+        return min(self.tick, interval / 8)
 
     def _missing(self, step: Fraction) -> int:
         """Frames that an interval has lost."""
@@ -254,14 +256,15 @@ class Film:
         return abs(step - max(round(step / self.period), 1) * self.period)
 
     @property
+    def _last_period(self) -> Fraction:
+        """How long a last frame is that does not say: a period, on the ticks of the source where output times are."""
+        if self.rule.rate is not None or not self.tick:
+            return self.period
+        return max(round(self.period / self.tick), 1) * self.tick
+
+    @property
     def _tolerance(self) -> Fraction:
         return min(max(self.tick, _ROUNDED), self.period / 8)
-
-    def _due(self, ticks: Sequence[Fraction], still_until: Fraction | None) -> list[tuple[Fraction, Fraction]]:
-        due = self.rule.due(ticks, self._next, tick=self.tick, still_until=still_until)
-        if due and self.rule.rate is not None:
-            self._next = due[-1][0] + 1 / self.rule.rate
-        return due
 
 
 def _common(a: Fraction, b: Fraction) -> Fraction:

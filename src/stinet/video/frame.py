@@ -32,6 +32,8 @@ class Frame:
     """A hard cut stands between it and the frame before."""
     repeats: tuple[Fraction, ...] = ()
     """Times at which the source showed this very picture again, before the next frame; rising."""
+    shown: Fraction | None = None
+    """When the source showed it first, where `time` has been moved (pulldown spread evenly); None: at `time`."""
     still_until: Fraction | None = None
     """The picture stands still up to this time (one of `repeats`), and only then moves on; None: it moves at once."""
 
