@@ -110,13 +110,15 @@ def edits(runs: list[Pictures], seed: int) -> Iterator[Edit]:
         yield coded._replace(pictures=coded_again(coded.pictures, 30))
         grainy = joined("noisy cut", first, second)
         yield grainy._replace(pictures=noisy(grainy.pictures, draw, 15))
+        yield joined("dark cut", *([scaled(one, 0.15) for one in run] for run in (first, second)))
+        yield joined("shaken cut", shaken(first, draw), shaken(second, draw))
         yield joined("cut on twos", *([one for one in run for _ in range(2)] for run in (first, second)))
         yield joined("black between", first[:8], [first[0] * 0] * 6, second[:8])
         for length in (1, 2):
             yield Edit("flash", [lit(one) if 6 <= k < 6 + length else one for k, one in enumerate(first)], [])
         ramp = np.linspace(1, 0, 8)
-        faded = [scaled(one, gain) for one, gain in zip(first, ramp, strict=False)]
-        yield Edit("fade", [*first[8:], *faded, *([first[0] * 0] * 4), *faded_in(second, ramp)], [])
+        faded = [scaled(one, gain) for one, gain in zip(first[7:], ramp, strict=True)]
+        yield Edit("fade", [*first[:7], *faded, *([first[0] * 0] * 4), *faded_in(second, ramp)], [])
         yield Edit("dissolve", dissolved(first, second), [])
         yield Edit("static", noisy([first[0]] * RUN, draw, 4), [])
         yield Edit("noise", noisy(first, draw, 40), [])

@@ -100,6 +100,16 @@ def test_a_cut_in_a_grey_film_is_found() -> None:
     assert cuts(film(grey)) == [5]
 
 
+def test_a_cut_in_a_dark_film_is_found() -> None:
+    assert cuts(film([one * 0.15 for one in (*panning(1, 5), *panning(2, 5))])) == [5]
+
+
+def test_a_quick_fade_to_black_and_back_ends_without_a_cut() -> None:
+    light = np.linspace(1, 0, 8)
+    down, up = ([one * gain for one, gain in zip(panning(k, 8), light, strict=True)] for k in (1, 2))
+    assert cuts(film([*panning(1, 5), *down, *[np.zeros((90, 160, 3))] * 4, *up[::-1]])) == []
+
+
 def test_a_cut_in_a_noisy_film_is_found() -> None:
     assert cuts(film([*noisy(1, 6, 30), *noisy(2, 6, 30)])) == [6]
 
