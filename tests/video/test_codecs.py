@@ -11,8 +11,9 @@ import pytest
 
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError, StinetError, UsageError
-from stinet.video import codecs
+from stinet.video import codecs, trial
 from stinet.video.codecs import CONTAINERS, EncoderChoice, choose_encoder
+from stinet.video.encoder import prepare_encoder
 from stinet.video.frame import Colour, Light, Mastering, Notes, VideoInfo
 
 TICK = Fraction(1, 24_000)
@@ -174,7 +175,7 @@ def test_no_default_choice_has_an_option_that_its_encoder_leaves_over() -> None:
     for codec in ("h264", "hevc", "av1", "vp9", "prores", "ffv1"):
         choice = choose("a.mkv", source(), codec=codec)
         context: Any = av.CodecContext.create(choice.encoder, "w")
-        codecs.prepare_encoder(context, choice)
+        prepare_encoder(context, choice)
         context.options = dict(choice.options)
         context.open()
         assert context.options == {}
@@ -227,8 +228,8 @@ def test_a_size_that_no_container_names_is_refused() -> None:
 @pytest.mark.bad_input(7)
 def test_a_16k_picture_is_tried_without_its_memory_and_its_level_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
-    plain = codecs._encode_some
-    monkeypatch.setattr(codecs, "_encode_some", lambda choice: tried.append(choice.size) or plain(choice))
+    plain = trial.encode_some
+    monkeypatch.setattr(trial, "encode_some", lambda choice: tried.append(choice.size) or plain(choice))
     notes = Notes()
     choice = choose("a.mp4", source(), size=(15_360, 8_640), notes=notes, preset="ultrafast")
     assert (choice.family, choice.size) == ("hevc", (15_360, 8_640))
@@ -324,9 +325,9 @@ def test_a_hardware_encoder_that_is_not_there_names_the_software_one(codec: str)
 
 @pytest.mark.bad_input(35)
 def test_without_a_working_card_the_software_encoder_is_used_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = codecs._encode_some
-    broken = codecs._Verdict(error="no such device")
-    monkeypatch.setattr(codecs, "_encode_some", lambda choice: broken if choice.is_hardware else plain(choice))
+    plain = trial.encode_some
+    broken = trial.Verdict(error="no such device")
+    monkeypatch.setattr(trial, "encode_some", lambda choice: broken if choice.is_hardware else plain(choice))
     notes = Notes()
     assert choose("a.mp4", source(), hardware=True, notes=notes).encoder == "libx264"
     assert notes.warnings[0].startswith("no hardware encoder of h264 works here (h264_nvenc: no such device; ")
@@ -335,11 +336,11 @@ def test_without_a_working_card_the_software_encoder_is_used_and_said(monkeypatc
 
 @pytest.mark.bad_input(35)
 def test_the_first_encoder_of_a_card_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    works = codecs._Verdict()
+    works = trial.Verdict()
     monkeypatch.setattr(
-        codecs,
-        "_encode_some",
-        lambda choice: works if choice.encoder.endswith("_qsv") else codecs._Verdict(error="absent"),
+        trial,
+        "encode_some",
+        lambda choice: works if choice.encoder.endswith("_qsv") else trial.Verdict(error="absent"),
     )
     notes = Notes()
     choice = choose("a.mp4", source(), codec="hevc", hardware=True, crf=21, notes=notes)

@@ -349,8 +349,9 @@ def side_data(frame: Any) -> tuple[list[Fraction], tuple[int, int]]:
 
 
 @pytest.mark.bad_input(12)
-def test_pixel_shape_is_written_into_the_stream(tmp_path: Path) -> None:
-    choice = choose("h264", info=source(sample_aspect=Fraction(16, 15)))
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_pixel_shape_is_written_into_the_stream(tmp_path: Path, codec: str) -> None:
+    choice = choose(codec, info=source(sample_aspect=Fraction(16, 15)))
     with av.open(str(encode(tmp_path / "s.mkv", choice, timed(pictures(1))).path)) as file:
         assert file.streams.video[0].sample_aspect_ratio == Fraction(16, 15)
 

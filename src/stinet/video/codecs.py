@@ -21,26 +21,22 @@ journal, and a resumed run takes it back instead of choosing anew. Hardware enco
 
 import difflib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import av.logging
 from av.codec.codec import UnknownCodecError
-from av.codec.hwaccel import HWAccel
-from av.error import FFmpegError
 from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
 
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError, UsageError
 from stinet.runtime import cores, has_avx512, quiet_encoders
-from stinet.video.frame import Colour, Light, Mastering, Notes, VideoInfo
-from stinet.video.read import SWSCALE_MATRIX
+from stinet.video.convert import SWSCALE_MATRIX
+from stinet.video.encoder import HARDWARE, EncoderChoice
+from stinet.video.frame import Colour, Mastering, Notes, VideoInfo
+from stinet.video.trial import try_encoder
 
 __all__ = [
     "CONTAINERS",
@@ -48,8 +44,6 @@ __all__ = [
     "Container",
     "EncoderChoice",
     "choose_encoder",
-    "hardware_accelerator",
-    "prepare_encoder",
 ]
 
 
@@ -72,104 +66,6 @@ CONTAINERS: Mapping[str, Container] = {
     ".y4m": Container("yuv4mpegpipe", ("y4m",)),
 }
 """By suffix; standard output (`-`) is as .y4m."""
-
-HARDWARE = ("nvenc", "qsv", "amf", "videotoolbox", "vaapi")
-"""Endings of the names of encoders that a graphics card runs, in the order in which they are tried."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderChoice:
-    """One encoder with everything that decides about its bytes."""
-
-    encoder: str
-    """FFmpeg's name: libx264."""
-    family: str
-    """h264, hevc, av1, vp9, prores or ffv1; what the encoder makes where it is another one."""
-    pix_fmt: str
-    bits: int
-    """Of a sample in the file."""
-    keeps_alpha: bool
-    options: tuple[tuple[str, str], ...]
-    """Complete, with quality, effort, threads and HDR data: nothing is added later."""
-    container: str
-    """FFmpeg's name: mp4, mov, matroska, webm."""
-    colour: Colour
-    """The tags that are written, and the matrix and range by which RGB becomes Y'CbCr."""
-    size: tuple[int, int]
-    """Width, height."""
-    rate: Fraction
-    """Nominal frames per second."""
-    time_base: Fraction
-    """Every time is written as a whole multiple of it."""
-    sample_aspect: Fraction = Fraction(1)
-    """Width of one pixel by its height."""
-
-    @property
-    def is_hardware(self) -> bool:
-        """Whether a graphics card encodes."""
-        return self.encoder.rpartition("_")[2] in HARDWARE
-
-    def __str__(self) -> str:
-        said = dict(self.options)
-        quality = [f"{name} {said[name]}" for name in ("crf", "cq", "qp", "profile", "preset") if name in said]
-        name = self.family if self.encoder == self.family else f"{self.family} ({self.encoder})"
-        return ", ".join((name, *quality, self.pix_fmt))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; `from_json` gives the same choice back."""
-        return {
-            "encoder": self.encoder,
-            "family": self.family,
-            "pix_fmt": self.pix_fmt,
-            "bits": self.bits,
-            "keeps_alpha": self.keeps_alpha,
-            "options": [list(option) for option in self.options],
-            "container": self.container,
-            "colour": _colour_to_json(self.colour),
-            "size": list(self.size),
-            "rate": str(self.rate),
-            "time_base": str(self.time_base),
-            "sample_aspect": str(self.sample_aspect),
-        }
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> "EncoderChoice":
-        """The choice that `to_json` was of."""
-        fractions = {name: Fraction(plain[name]) for name in ("rate", "time_base", "sample_aspect")}
-        width, height = plain["size"]
-        changed = {
-            "options": tuple((str(key), str(value)) for key, value in plain["options"]),
-            "colour": _colour_from_json(plain["colour"]),
-            "size": (int(width), int(height)),
-        }
-        return cls(**{**plain, **fractions, **changed})
-
-
-def _colour_to_json(colour: Colour) -> dict[str, Any]:
-    plain: dict[str, Any] = {
-        name: getattr(colour, name) for name in ("matrix", "primaries", "transfer", "is_full_range", "is_guessed")
-    }
-    if colour.mastering is not None:
-        points = {name: [str(value) for value in getattr(colour.mastering, name)] for name in _POINTS}
-        ends = {name: str(getattr(colour.mastering, name)) for name in _ENDS}
-        plain["mastering"] = points | ends
-    if colour.light is not None:
-        plain["light"] = [colour.light.max_content, colour.light.max_average]
-    return plain
-
-
-def _colour_from_json(plain: Mapping[str, Any]) -> Colour:
-    values = dict(plain)
-    if (mastering := values.get("mastering")) is not None:
-        points = {name: (Fraction(mastering[name][0]), Fraction(mastering[name][1])) for name in _POINTS}
-        darkest, brightest = (Fraction(mastering[name]) for name in _ENDS)
-        values["mastering"] = Mastering(**points, darkest=darkest, brightest=brightest)
-    if (light := values.get("light")) is not None:
-        values["light"] = Light(max_content=light[0], max_average=light[1])
-    return Colour(**values)
-
-
-_POINTS, _ENDS = ("red", "green", "blue", "white"), ("darkest", "brightest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +100,6 @@ _LARGE_PX = 4_096
 
 _MOST_PX = 65_535
 """Longest side that the containers can name in 16 bits."""
-
-_TRIAL_PIXELS = 1 << 20
-"""Larger pictures are tried as two strips."""
-
-_STRIP_PX = 256
-"""Some cards take nothing smaller than 145."""
 
 _MAX_TICKS = 1 << 24
 """Finest time base that every container takes."""
@@ -640,7 +530,7 @@ def _working_hardware(wish: _Wish, family: str, choice_of: Any, notes: Notes) ->
         if wish.hdr and choice.bits == 8 and wish.config.pix_fmt is None:
             reasons.append(f"{encoder}: 8 bit only")
             continue
-        verdict = _verdict(choice)
+        verdict = try_encoder(choice)
         if verdict.error is None and not verdict.unknown:
             notes.say(f"encoded by the graphics card ({encoder}); a resumed run may differ in its bytes")
             return choice
@@ -650,18 +540,9 @@ def _working_hardware(wish: _Wish, family: str, choice_of: Any, notes: Notes) ->
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """How a trial went."""
-
-    error: str | None = None
-    unknown: tuple[str, ...] = ()
-    """Options that nobody took."""
-
-
 def _try(wish: _Wish, choice: EncoderChoice) -> None:
     """Encode a few frames, and put into words what went wrong."""
-    verdict = _verdict(choice)
+    verdict = try_encoder(choice)
     if verdict.unknown:
         key = verdict.unknown[0]
         near = difflib.get_close_matches(key, _option_names(choice.encoder), n=1)
@@ -669,15 +550,15 @@ def _try(wish: _Wish, choice: EncoderChoice) -> None:
     if verdict.error is None:
         return
     without = replace(choice, options=tuple(_options(_without_options(wish), choice).items()))
-    if wish.config.options and _verdict(without).error is None:
+    if wish.config.options and try_encoder(without).error is None:
         asked = " ".join(f"{key}={value}" for key, value in wish.config.options)
         raise UsageError(f"{choice.encoder} refuses the options {asked} ({verdict.error})")
-    if wish.is_odd and _verdict(replace(choice, size=_even(wish.size))).error is None:
+    if wish.is_odd and try_encoder(replace(choice, size=_even(wish.size))).error is None:
         raise UsageError(
             f"{wish.size_text} has an odd side, which {choice.encoder} cannot store as {choice.pix_fmt}; "
             f"use --pix-fmt {_full_colour(choice)} or --size {'x'.join(map(str, _even(wish.size)))}"
         )
-    if _verdict(replace(choice, size=(256, 256))).error is None:
+    if try_encoder(replace(choice, size=(256, 256))).error is None:
         takers = [name for name in wish.container.families if name != choice.family and _takes(wish, choice, name)]
         other = f"--codec {' or '.join(takers)}" if takers else "another container"
         raise OutputError(
@@ -705,7 +586,7 @@ def _full_colour(choice: EncoderChoice) -> str:
 def _takes(wish: _Wish, choice: EncoderChoice, family: str) -> bool:
     plain = replace(wish, config=EncodeConfig())
     other = _complete(plain, _FAMILIES[family].encoder, family, choice.rate, choice.time_base, None)
-    return _verdict(other).error is None
+    return try_encoder(other).error is None
 
 
 def _option_names(encoder: str) -> list[str]:
@@ -713,112 +594,48 @@ def _option_names(encoder: str) -> list[str]:
     return [option.name for option in (*known.private, *known.generic)]
 
 
-def _verdict(choice: EncoderChoice) -> _Verdict:
-    """Encode three frames of the size, or of its two strips when it is large."""
-    width, height = choice.size
-    sizes = [choice.size]
-    if width * height > _TRIAL_PIXELS:
-        sizes = [(width, min(height, _STRIP_PX)), (min(width, _STRIP_PX), height)]
-    for size in sizes:
-        verdict = _encode_some(replace(choice, size=size))
-        if verdict != _Verdict():
-            return verdict
-    return _Verdict()
-
-
-def _encode_some(choice: EncoderChoice) -> _Verdict:
-    with _complaints() as complaints:
-        try:
-            context: Any = av.CodecContext.create(choice.encoder, "w", hwaccel=hardware_accelerator(choice.encoder))
-            prepare_encoder(context, choice)
-            context.options = dict(choice.options)
-            context.open()
-            unknown = tuple(context.options)
-            made = 0
-            for number in range(3):
-                picture = VideoFrame(*choice.size, choice.pix_fmt)
-                for plane in picture.planes:
-                    plane.update(bytes(plane.buffer_size))
-                picture.pts, picture.time_base = (
-                    number * max(round(1 / choice.rate / choice.time_base), 1),
-                    choice.time_base,
-                )
-                made += len(context.encode(picture))
-            made += len(context.encode(None))
-        except (FFmpegError, UnknownCodecError, OSError, ValueError) as error:
-            return _Verdict(error=_cause(error))
-    refused = [text for text in complaints if text.startswith(("Unknown option", "Error parsing option", "Bad value"))]
-    if refused:
-        return _Verdict(error=refused[0].rstrip("."))
-    return _Verdict(unknown=unknown) if made == 3 or unknown else _Verdict(error=f"{made} of 3 frames came back")
-
-
-@contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Warnings and errors that FFmpeg logs meanwhile."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.WARNING)
-    found: list[str] = []
-    try:
-        with av.logging.Capture() as lines:
-            yield found
-            found += [text.strip() for _, _, text in lines]
-    finally:
-        av.logging.set_level(level)
-
-
-def _cause(error: Exception) -> str:
-    """The last thing that FFmpeg complained of, in one line."""
-    log = getattr(error, "log", None)
-    text = log[2] if log else getattr(error, "strerror", None) or str(error)
-    return " ".join(str(text).split()).rstrip(".")
-
-
-def hardware_accelerator(encoder: str) -> HWAccel | None:
-    """The device that pictures must be copied to first; only VA-API wants that."""
-    return HWAccel("vaapi", allow_software_fallback=False) if encoder.endswith("_vaapi") else None
-
-
-def prepare_encoder(context: Any, choice: EncoderChoice) -> None:
-    """Tell an encoder that is not open yet the size, the times and the colour (its options are set apart)."""
-    context.width, context.height = choice.size
-    context.pix_fmt = choice.pix_fmt
-    context.time_base = choice.time_base
-    context.framerate = choice.rate
-    context.sample_aspect_ratio = choice.sample_aspect
-    colour = choice.colour
-    context.colorspace, context.color_primaries, context.color_trc = colour.matrix, colour.primaries, colour.transfer
-    context.color_range = ColorRange.JPEG if colour.is_full_range else ColorRange.MPEG
-
-
 def _refuse_or_say(wish: _Wish, choice: EncoderChoice, info: VideoInfo | None, notes: Notes) -> None:
     """Refuse HDR in 8 bit; say what of the source the choice does not keep."""
-    config = wish.config
-    if wish.hdr and choice.bits == 8 and config.pix_fmt is None:
+    if wish.hdr and choice.bits == 8 and wish.config.pix_fmt is None:
         raise UsageError(
             f"{wish.path}: the source is HDR ({wish.hdr}) and {choice.encoder} writes 8 bit, which shows bands; "
             "use --codec hevc or av1, or ask for it by --pix-fmt yuv420p"
         )
-    lost = []
-    if wish.bits > choice.bits:
-        kept = " (--pix-fmt yuv420p12le keeps 12)" if choice.family == "hevc" and choice.bits == 10 else ""
-        lost.append(f"{wish.bits} bit become {choice.bits} bit{kept}")
-    if wish.hdr and choice.bits == 8:
-        lost.append(f"HDR ({wish.hdr}) in 8 bit: bands may show")
-    if wish.has_alpha and not choice.keeps_alpha and not wish.is_palette:
-        lost.append(f"alpha dropped: {choice.family} has none (prores in .mov, vp9 in .webm and ffv1 in .mkv keep it)")
-    colour = wish.colour
-    if (colour.mastering or colour.light) and not _hdr_parameters(choice):
-        lost.append(f"mastering display data dropped: {choice.encoder} does not store it")
-    if wish.hdr and choice.family == "y4m":
-        lost.append(f"y4m names no colour space: what reads it must be told that it is HDR ({wish.hdr})")
-    if colour.is_full_range and not choice.colour.is_full_range and config.range == "source":
-        lost.append(f"full range becomes limited: {choice.family} has no other")
-    for what in lost:
+    for what in (*_lost_samples(wish, choice), *_lost_labels(wish, choice)):
         notes.warn(what)
     if wish.has_alpha and not choice.keeps_alpha and wish.is_palette:
         notes.say(f"transparent places of the palette are filled: {choice.family} has no alpha")
     _say_shape(wish, choice, info, notes)
+
+
+def _lost_samples(wish: _Wish, choice: EncoderChoice) -> Iterator[str]:
+    if wish.bits > choice.bits:
+        kept = " (--pix-fmt yuv420p12le keeps 12)" if choice.family == "hevc" and choice.bits == 10 else ""
+        yield f"{wish.bits} bit become {choice.bits} bit{kept}"
+    if wish.hdr and choice.bits == 8:
+        yield f"HDR ({wish.hdr}) in 8 bit: bands may show"
+    if wish.has_alpha and not choice.keeps_alpha and not wish.is_palette:
+        yield f"alpha dropped: {choice.family} has none (prores in .mov, vp9 in .webm and ffv1 in .mkv keep it)"
+    if wish.colour.is_full_range and not choice.colour.is_full_range and wish.config.range == "source":
+        yield f"full range becomes limited: {choice.family} has no other"
+
+
+def _lost_labels(wish: _Wish, choice: EncoderChoice) -> Iterator[str]:
+    colour, aspect = wish.colour, choice.sample_aspect
+    if (colour.mastering or colour.light) and not _hdr_parameters(choice):
+        yield f"mastering display data dropped: {choice.encoder} does not store it"
+    if wish.hdr and choice.family == "y4m":
+        yield f"y4m names no colour space: what reads it must be told that it is HDR ({wish.hdr})"
+    if aspect != 1 and _loses_pixel_shape(choice):
+        yield (
+            f"pixel shape {aspect.numerator}:{aspect.denominator} dropped: {choice.family} in {choice.container} has "
+            "no place for it here; h264 or hevc keep it, and so does .mp4"
+        )
+
+
+def _loses_pixel_shape(choice: EncoderChoice) -> bool:
+    """H.264 and HEVC hold it themselves; libav's Python binding cannot write it into Matroska's header."""
+    return choice.container in ("matroska", "webm") and choice.family not in ("h264", "hevc")
 
 
 def _say_shape(wish: _Wish, choice: EncoderChoice, info: VideoInfo | None, notes: Notes) -> None:

@@ -32,9 +32,10 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from stinet.errors import OutputError, StinetError
 from stinet.runtime import quiet_encoders
-from stinet.video.codecs import Y4M_COLOURS, EncoderChoice, hardware_accelerator, prepare_encoder
+from stinet.video.codecs import Y4M_COLOURS
+from stinet.video.convert import SWSCALE_MATRIX
+from stinet.video.encoder import EncoderChoice, hardware_accelerator, prepare_encoder
 from stinet.video.frame import Frame
-from stinet.video.read import SWSCALE_MATRIX
 
 __all__ = ["PipeWriter", "Segment", "SegmentWriter", "Writable"]
 
