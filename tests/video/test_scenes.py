@@ -101,7 +101,7 @@ def test_a_cut_in_a_grey_film_is_found() -> None:
 
 
 def test_a_cut_in_a_dark_film_is_found() -> None:
-    assert cuts(film([one * 0.15 for one in (*panning(1, 5), *panning(2, 5))])) == [5]
+    assert cuts(film([one * 0.22 for one in (*panning(1, 5), *panning(2, 5))])) == [5]
 
 
 def test_a_fade_to_black_and_back_ends_without_a_cut() -> None:
