@@ -56,6 +56,9 @@ def test_a_clock_that_starts_again_goes_on_where_it_may_and_a_lone_stamp_does_no
     assert times([500, 504, 0, 4, 9], info("mpegts"), notes) == [500, 504, 508, 512, 517]
     assert notes["jumps of the file's clock, closed"] == 1
     assert times([500, 504, 0, 512, 516], info("mpegts")) == [500, 504, 508, 512, 516]
+    assert times([500, 504, 9000, 9004], info("mpegts")) == [500, 504, 508, 512]
+    assert times([500, 504, 1200, 1204], info("mpegts")) == [500, 504, 1200, 1204], "a gap of 7 s may be one"
+    assert times([500, 504, 9000, 9004]) == [500, 504, 9000, 9004]
 
 
 @pytest.mark.bad_input(9)

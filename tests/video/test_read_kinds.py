@@ -183,7 +183,9 @@ def test_hdr10_tags_mastering_and_light_data_are_read(tmp_path: Path) -> None:
         tmp_path / "a.mp4",
         [picture_of(stored("yuv420p10le", 10, 64, 64), 64, 64, "yuv420p10le", k) for k in range(2)],
         "libx265",
-        options={"x265-params": f"{data}:hdr10=1:log-level=none:pools=1:colorprim=9:transfer=16:colormatrix=9"},
+        options={
+            "x265-params": f"{data}:hdr10=1:log-level=none:pools=1:bframes=0:colorprim=9:transfer=16:colormatrix=9"
+        },
         colour=(9, 9, 16, 1),
     )
     colour = probe(path).colour

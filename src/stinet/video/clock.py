@@ -15,6 +15,11 @@ __all__ = ["timed"]
 _FAR = 10
 """So many periods between frames are a jump."""
 
+_AWAY_S = 10
+"""Seconds forward that a clock which may start again does not leap."""
+
+_CLOSED = "jumps of the file's clock, closed"
+
 _RAW = frozenset({"av1", "h264", "hevc", "ivf", "m4v", "mpegvideo", "obu", "vvc"})
 """Containers that need not hold time stamps: their lack is a fact, not damage."""
 
@@ -68,18 +73,27 @@ class _Clock:
             return max(time, Fraction(0))
         far = _FAR * self.info.period
         if time <= self.last:
-            if self.can_reset and time < self.last - far and following is not None and 0 < following - stamp <= far:
-                self.notes.count("jumps of the file's clock, closed")
+            if self.can_reset and time < self.last - far and self._goes_on(stamp, following):
+                self.notes.count(_CLOSED)
                 expected = self._expected(None)
                 self.shift = expected - stamp
                 return expected
             self.notes.count("frames with a backward time stamp, timed by the rate")
             return self._expected(following)
+        if self.can_reset and time > self.last + _AWAY_S and self._goes_on(stamp, following):
+            self.notes.count(_CLOSED)
+            expected = self._expected(None)
+            self.shift = expected - stamp
+            return expected
         is_wild = following is not None and time > self.last + far and self.last < following + self.shift < time
         if is_wild:
             self.notes.count("frames with a wild time stamp, timed by the rate")
             return self._expected(following)
         return time
+
+    def _goes_on(self, stamp: Fraction, following: Fraction | None) -> bool:
+        """Whether the next frame follows closely: the clock has moved, not one stamp."""
+        return following is not None and 0 < following - stamp <= _FAR * self.info.period
 
     def _expected(self, following: Fraction | None) -> Fraction:
         """One period after the last frame, and before the next one where that leaves a place."""
