@@ -21,7 +21,8 @@ from stinet.config import EncodeConfig, ReadConfig, Tile, TileConfig, UpscaleCon
 from stinet.errors import InputError, OutputError, UsageError
 from stinet.upscale import Progress, Summary, output_size, upscale_video
 from stinet.video.read import probe, read_frames
-from stinet.video.write import OutputLock, Writer
+from stinet.video.lock import OutputLock
+from stinet.video.write import Writer
 
 FAST = EncodeConfig(preset="ultrafast")
 

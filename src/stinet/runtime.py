@@ -28,12 +28,15 @@ __all__ = [
     "has_avx512",
     "has_bfloat16",
     "launched_processes",
+    "may_write",
     "memory_available_bytes",
+    "peak_memory_bytes",
     "prepare_threads",
     "probe_threads",
     "quiet_encoders",
     "release_memory",
     "reuse_memory",
+    "set_threads",
     "use_fastest_threads",
 ]
 
@@ -187,6 +190,31 @@ def memory_available_bytes(kind: str = "cpu") -> int:
         return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     known = [left for left in (_system_bytes(), *_group_bytes()) if left is not None]
     return max(min(known), 0) if known else _UNKNOWN_MEMORY_BYTES
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had at once; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def may_write(folder: Path) -> bool:
+    """Whether this process may make files in a folder, as the system declares it."""
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def set_threads(count: int | None = None) -> int:
+    """Set torch to that many threads (None: the fastest number); gives the number in use."""
+    import torch
+
+    if count is None:
+        return use_fastest_threads()
+    torch.set_num_threads(count)
+    return count
 
 
 def _cpu_flags() -> set[str]:

@@ -166,6 +166,12 @@ class Notes:
         return self._counts[what]
 
     @property
+    def total(self) -> int:
+        """Everything that was counted."""
+        with self._lock:
+            return self._counts.total()
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """Everything noted, facts first, one phrase each."""
         with self._lock:

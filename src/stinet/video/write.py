@@ -4,22 +4,20 @@ Where a run may be interrupted, segments are kept and joined by the caller; this
 one small film. What is promised of times, colours and other streams stands in `encode`, `mux` and `streams`.
 """
 
-import errno
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError
 from stinet.video.codecs import CONTAINERS, choose_encoder
 from stinet.video.encode import SegmentWriter
 from stinet.video.frame import Frame, Notes, VideoInfo
-from stinet.video.mux import Muxed, disk_errors, mux
+from stinet.video.mux import Muxed, mux
 from stinet.video.streams import FORMATS, plan_streams
 
-__all__ = ["VIDEO_SUFFIXES", "OutputLock", "Writer"]
+__all__ = ["VIDEO_SUFFIXES", "Writer"]
 
 VIDEO_SUFFIXES = {suffix: CONTAINERS[suffix].name for suffix in FORMATS}
 """Suffix -> FFmpeg's container."""
@@ -102,52 +100,3 @@ class Writer:
                 seconds=self.seconds,
                 notes=self.notes,
             )
-
-
-class OutputLock:
-    """Holds an output for one run while it lives; the operating system lets go of it when the run dies.
-
-    Raises:
-        OutputError: another run holds it.
-
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file = path.with_name(f".{path.name}.lock")
-        self._handle: IO[bytes] | None = None
-
-    def __enter__(self) -> "OutputLock":
-        with disk_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = self.file.open("ab")
-        if not _lock(self._handle):
-            self._handle.close()
-            raise OutputError(f"{self.path}: another run is writing it; wait for it or choose another name")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._handle is not None
-        with suppress(OSError):
-            self.file.unlink()
-        self._handle.close()
-
-
-def _lock(handle: IO[bytes]) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # pyright: ignore
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
