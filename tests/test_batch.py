@@ -141,10 +141,12 @@ def test_a_source_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_results_beside_their_sources_are_left_out(tmp_path: Path) -> None:
-    files(tmp_path, "a.mp4", "a_stinet_x4_60fps.mp4", "a_stinet_1080p_29.97fps_sample.mp4")
+    files(
+        tmp_path, "a.mp4", "a_stinet_x4_60fps.mp4", "a_stinet_1080p_29.97fps_sample.mp4", "a_stinet_x4_slow4_50fps.mkv"
+    )
     items = expand([str(tmp_path)])
     assert names(items) == ["a.mp4"]
-    assert sum(item.is_result for item in items) == 2
+    assert sum(item.is_result for item in items) == 3
     assert not expand([str(tmp_path / "a_stinet_x4_60fps.mp4")])[0].is_result  # named itself: wanted
 
 

@@ -43,7 +43,7 @@ VIDEO_NAMES = frozenset(
 """What makes a file of a folder a video; a file that is named itself may have any name."""
 
 _NUMBERED = re.compile(r"%0?([0-9]*)d")
-_OURS = re.compile(r".+_stinet_[^_]+(_[0-9.]+fps)?(_sample)?\.\w+")
+_OURS = re.compile(r".+_stinet_[^_]+(_slow[0-9.]+)?(_[0-9.]+fps)?(_sample)?\.\w+")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 Watch = Callable[[Path], AbstractContextManager[Callable[["Progress"], None]]]
@@ -218,10 +218,10 @@ def sample_of(source: Path, task: Task) -> UpscaleConfig:
 
 def has_images_only(folder: Path) -> bool:
     """Whether a folder is one film of images: it holds images and no video."""
-    from stinet.video.images import IMAGE_SUFFIXES
+    from stinet.video.images import READABLE_SUFFIXES
 
     kinds = {path.suffix.lower() for path in folder.iterdir() if path.name[0] != "." and path.is_file()}
-    return bool(kinds & IMAGE_SUFFIXES) and not kinds & VIDEO_NAMES
+    return bool(kinds & READABLE_SUFFIXES) and not kinds & VIDEO_NAMES
 
 
 def _outcome(
@@ -342,11 +342,11 @@ def _expand_numbered(path: Path) -> list[Item]:
 
 
 def _expand_pattern(word: str, folder: Path) -> list[Item]:
-    from stinet.video.images import IMAGE_SUFFIXES
+    from stinet.video.images import READABLE_SUFFIXES
 
     matches = [folder / match for match in glob.glob(word, root_dir=folder, recursive=True)]  # noqa: PTH207 (the folder is no pattern)
     files = [path for path in matches if _is_plain(path)]
-    known = [path for path in files if path.suffix.lower() in VIDEO_NAMES | IMAGE_SUFFIXES]
+    known = [path for path in files if path.suffix.lower() in VIDEO_NAMES | READABLE_SUFFIXES]
     if found := known or files:
         return _in_order(found)
     folders = sorted((path for path in matches if path.is_dir() and path.suffix != ".stinet"), key=_natural)

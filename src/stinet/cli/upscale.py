@@ -170,7 +170,13 @@ def upscale(
         is_strict=strict,
         is_rehearsal=dry_run,
     )
-    telling = _Telling(progress=progress, is_json=log_format == "json", preview=preview, is_piped=output == "-")
+    telling = _Telling(
+        progress=progress,
+        is_json=log_format == "json",
+        preview=preview,
+        is_piped=output == "-",
+        can_resume=output != "-" and not (output or "").lower().endswith(".y4m"),
+    )
     code = _run(expand(inputs), task, telling)
     if code:
         raise typer.Exit(code)
@@ -185,6 +191,8 @@ class _Telling:
     preview: Path | None
     is_piped: bool
     """stdout is the film: what would be printed there goes to stderr."""
+    can_resume: bool = True
+    """An interrupted run can go on later; a stream that was written cannot."""
 
     def say(self, text: str) -> None:
         """A line of the report."""
@@ -221,7 +229,7 @@ def _watch(telling: _Telling, stop: Interrupt) -> Callable[[Path], Any]:
         with upscaling(telling.progress, source.name) as hear:
 
             def heard(now: "Progress") -> None:
-                stop.can_finish = not telling.is_piped
+                stop.can_finish = telling.can_resume
                 hear(now)
 
             try:
