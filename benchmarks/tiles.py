@@ -11,9 +11,14 @@ of the middle of an overlap, as PSNR, less that of the same pixels in the whole 
 Windows: all frames in windows of `core` source frames, and again with windows that begin half a core later. The
 frames next to the first border are inside a window the second time; the difference of their PSNR is what a border
 costs.
+
+    python benchmarks/tiles.py --memory 160x120 [--core 8] [--tile 0] [--precision float32]
+
+Memory: what the process grows by at its peak, over one window of noise of that size.
 """
 
 import argparse
+import resource
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
@@ -26,11 +31,12 @@ from torch import Tensor
 from stinet.catalogue import clip_function
 from stinet.config import ClipFunction, Tile, TileConfig
 from stinet.data.benchmarks import find_clips
-from stinet.infer.clips import upscale_frames
+from stinet.infer.clips import upscale_frames, windows
 from stinet.infer.ladder import Runner
 from stinet.infer.tiles import by_tiles, plan_tiles
 from stinet.infer.times import OutputRule
 from stinet.metrics import luma
+from stinet.model.clip import NetworkClip
 from stinet.ops.resample import downsample, quantize
 from stinet.video.frame import Frame, Notes
 
@@ -42,14 +48,24 @@ PERIOD = Fraction(1, 25)
 def main() -> None:
     """Print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", type=Path)
+    parser.add_argument("clips", type=Path, nargs="?")
     parser.add_argument("--model", default="stinet-s")
     parser.add_argument("--sizes", default="64,96,128")
     parser.add_argument("--halo", type=int, default=TileConfig().halo_px)
     parser.add_argument("--core", type=int, default=8)
     parser.add_argument("--frames", type=int, default=25)
+    parser.add_argument("--memory")
+    parser.add_argument("--tile", type=int, default=0)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"])
     options = parser.parse_args()
     fn = clip_function(options.model)
+    assert isinstance(fn, NetworkClip)
+    if options.precision:
+        fn = fn.at(precision=options.precision, device=str(fn.device))
+    if options.memory:
+        width, height = map(int, options.memory.split("x"))
+        _memory(fn, (height, width), options.core, options.tile)
+        return
     sizes = [int(part) for part in options.sizes.split(",")]
     tiles: dict[int, list[tuple[float, float, float]]] = {side: [] for side in sizes}
     borders: list[tuple[float, float]] = []
@@ -71,6 +87,26 @@ def main() -> None:
     names = [clip.name for clip in find_clips(options.clips)]
     for name, (at, inside) in zip([*names, "mean"], [*borders, np.mean(borders, axis=0)], strict=True):
         print(f"| {name} | {at:.3f} | {inside:.3f} | {at - inside:+.4f} |")
+
+
+def _memory(fn: NetworkClip, size: tuple[int, int], core: int, tile_px: int) -> None:
+    """One line: peak growth of this process, and what is reckoned with."""
+    state = {"core": core, "tile_px": tile_px or max(size), "precision": fn.precision, "device": str(fn.device)}
+    runner = Runner(fn, TileConfig(), Notes(), budget_bytes=0, state=state)
+    noise = np.random.default_rng(0)
+    clip = [
+        Frame(rgb=noise.integers(0, 256, (*size, 3), np.uint8), time=k * PERIOD) for k in range(core + 2 * fn.reach)
+    ]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    drawn = windows(runner, clip, OutputRule(multiple=2), period=PERIOD, tick=PERIOD, core=core)
+    for _ in next(drawn).frames():
+        pass
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    reckoned = runner.clip_bytes(size)
+    print(
+        f"| {size[1]}x{size[0]} | {core + fn.reach} | {runner.tile_px} | {fn.precision} | {grown / 2**20:,.0f} MiB | "
+        f"{reckoned / 2**20:,.0f} MiB |"
+    )
 
 
 def _pair(frames: Sequence[np.ndarray], scale: int) -> tuple[Tensor, Tensor]:

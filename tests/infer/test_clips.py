@@ -1,6 +1,7 @@
 """Output times and windows: what is due, and that windows change nothing."""
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from films import Repeat, in_order, pictures  # pyright: ignore[reportMissingImports]
 from stinet.config import ClipFunction, Tile, TileConfig
 from stinet.errors import ModelError, UsageError
-from stinet.infer.clips import upscale_frames
+from stinet.infer.clips import Window, upscale_frames, windows
 from stinet.infer.ladder import CORE, Runner
 from stinet.infer.times import OutputRule, Result
 from stinet.video.frame import Frame, Notes
@@ -122,6 +123,132 @@ class Smooth(Repeat):
         far = max(self.reach - 1, 0)
         near = [[j for j, s in enumerate(stamps) if abs(s - stamp) <= far + 1e-6] for stamp in stamps]
         return torch.stack([frames[indices].double().mean(0).float() for indices in near])
+
+
+def drawn_of(fn: ClipFunction, frames: Iterator[Frame] | list[Frame], result: Result | None = None) -> Iterator[Window]:
+    return windows(runner(fn), frames, OutputRule.parse("x2"), period=PERIOD, core=3, result=result)
+
+
+def test_windows_tile_the_film_in_order() -> None:
+    drawn = list(drawn_of(Repeat(scale=1, reach=2), film_of(even(11))))
+    assert [(one.first, one.sources) for one in drawn] == [(0, 3), (3, 3), (6, 3), (9, 2)]
+    assert [time for one in drawn for time in one.times] == [k * PERIOD / 2 for k in range(22)]
+    assert [one.held for one in drawn] == [0, 0, 0, 1]
+    for one in drawn:
+        assert tuple(frame.time for frame in one.frames()) == one.times
+    with pytest.raises(RuntimeError, match="made already"):
+        list(drawn[1].frames())
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sets(st.integers(0, 9)), st.integers(0, 3), st.sets(st.integers(1, 20)))
+def test_a_window_is_the_same_whether_others_are_made_or_left_out(made: set[int], reach: int, begins: set[int]) -> None:
+    source = scenes_of(even(21), begins)
+    whole = [list(one.frames()) for one in drawn_of(Smooth(reach), source)]
+    result = Result()
+    for number, one in enumerate(drawn_of(Smooth(reach), source, result)):
+        if number in made:
+            pairs = zip(one.frames(), whole[number], strict=True)
+            assert all(a.time == b.time and np.array_equal(a.rgb, b.rgb) for a, b in pairs)
+    assert (result.frames_in, result.frames_out, result.held) == (21, 42, 1)
+    assert (result.cuts, result.end) == (len(begins), 21 * PERIOD)
+
+
+def test_windows_left_out_prepare_nothing() -> None:
+    fn = Repeat(scale=1, reach=2)
+    assert len(list(drawn_of(fn, film_of(even(30))))) == 10
+    assert fn.prepared == 0
+    for number, one in enumerate(drawn_of(fn, film_of(even(30)))):
+        if number == 7:
+            list(one.frames())
+    assert fn.prepared == 3 + 2 + 2
+
+
+@pytest.mark.bad_input(38)
+@pytest.mark.parametrize("is_made", [True, False])
+def test_frames_and_states_in_memory_do_not_grow_with_the_film(*, is_made: bool) -> None:
+    states: weakref.WeakSet[Tensor] = weakref.WeakSet()
+    sources: list[weakref.ref[np.ndarray]] = []
+    most_states = most_sources = 0
+
+    class Counted(Repeat):
+        def prepare(self, frame: Tensor) -> Tensor:
+            state = super().prepare(frame).clone()
+            states.add(state)
+            return state
+
+    def film() -> Iterator[Frame]:
+        for k in range(200):
+            rgb = np.full((8, 8, 3), k, np.uint8)
+            sources.append(weakref.ref(rgb))
+            yield Frame(rgb=rgb, time=k * PERIOD)
+            del rgb
+
+    for one in drawn_of(Counted(scale=1, reach=2), film()):
+        if is_made:
+            for _ in one.frames():
+                pass
+        most_states = max(most_states, len(states))
+        most_sources = max(most_sources, sum(source() is not None for source in sources))
+    assert len(sources) == 200
+    assert most_sources <= 2 * (2 + 3 + 2)
+    assert most_states <= (2 * (2 + 3 + 2) if is_made else 0)
+
+
+@pytest.mark.bad_input(14)
+def test_sixteen_bits_stay_sixteen_bits() -> None:
+    levels = np.arange(48 * 3, dtype=np.uint16).reshape(6, 8, 3) * 257 + 3
+    frames = [Frame(rgb=levels + np.uint16(40 * k), time=k * PERIOD) for k in range(3)]
+    made, _ = made_of(frames, "x2", Repeat(scale=1))
+    assert made[0].rgb.dtype == np.uint16
+    assert np.array_equal(made[2].rgb, frames[1].rgb)
+    assert np.abs(made[1].rgb.astype(int) - levels - 20).max() <= 1
+
+
+@pytest.mark.bad_input(16)
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_opacity_is_made_apart_only_where_something_is_not_opaque(depth: type) -> None:
+    top = int(np.iinfo(depth).max)
+    alphas: list[np.ndarray | None] = [None] * 12
+    alphas[9] = np.full((8, 16), top // 2, depth)
+    alphas[2] = np.full((8, 16), top, depth)
+    frames = [
+        Frame(rgb=rgb.astype(depth), alpha=alpha, time=k * PERIOD)
+        for k, (rgb, alpha) in enumerate(zip(pictures(12, 16, 8), alphas, strict=True))
+    ]
+    fn = Repeat(scale=2)
+    made = [frame for one in drawn_of(fn, frames) for frame in one.frames()]
+    shown = [None if frame.alpha is None else int(frame.alpha.mean()) for frame in made]
+    assert shown[: 2 * 6] == [None] * 12
+    assert shown[18] == top // 2
+    assert shown[16] == top
+    assert abs(shown[17] - (top * 3) // 4) <= 1  # pyright: ignore[reportOptionalOperand]
+    assert made[18].alpha is not None
+    assert (made[18].alpha.dtype, made[18].alpha.shape) == (depth, (16, 32))
+
+
+@pytest.mark.bad_input(5)
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("rule", ["x2", "60", "keep"])
+def test_the_shortest_films_keep_their_duration(count: int, rule: str) -> None:
+    made, _ = run(even(count), rule, fn=Repeat(scale=4, reach=3))
+    assert made[-1].time + (made[-1].duration or 0) == count * PERIOD
+
+
+def test_a_picture_that_stands_still_is_computed_once() -> None:
+    still = Frame(
+        rgb=film_of(even(1))[0].rgb,
+        time=Fraction(0),
+        repeats=tuple(k * PERIOD for k in range(1, 100)),
+        still_until=99 * PERIOD,
+    )
+    fn = Repeat(scale=1)
+    made, result = made_of([still, Frame(rgb=255 - still.rgb, time=100 * PERIOD)], "x2", fn)
+    assert [frame.time for frame in made] == [k * PERIOD / 2 for k in range(202)]
+    assert all(np.array_equal(frame.rgb, still.rgb) for frame in made[:199])
+    assert fn.prepared == 2
+    assert len(fn.clips) == 1
+    assert result.frames_in == 101
 
 
 def test_a_source_frame_is_prepared_once() -> None:

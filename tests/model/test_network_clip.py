@@ -7,12 +7,55 @@ import torch
 from small_networks import COMPACT, KINDS, PAPER, build, clip
 from torch import Tensor
 
-from stinet.config import ClipFunction, Tile
+from stinet.config import ClipFunction, Movable, Tile
+from stinet.errors import DeviceError
 from stinet.model import clip as clip_module
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
 
 CPU = torch.device("cpu")
+
+
+def test_it_can_be_had_elsewhere_and_stays_as_it_is() -> None:
+    net = build(COMPACT)
+    fn = NetworkClip(net, CPU, torch.float32, "small")
+    assert isinstance(fn, Movable)
+    before = ran(fn, clip()[0], [[0.5]] * 2)
+    half = fn.at(precision="bfloat16", device="cpu")
+    assert (half.precision, half.device, fn.precision) == ("bfloat16", CPU, "float32")
+    assert half.net is fn.net  # weights are not doubled where memory is short
+    away = fn.at(precision="float32", device="meta")
+    assert {parameter.device.type for parameter in away.net.parameters()} == {"meta"}
+    assert {parameter.device.type for parameter in fn.net.parameters()} == {"cpu"}
+    assert torch.equal(ran(fn, clip()[0], [[0.5]] * 2), before)
+    assert not torch.equal(ran(half, clip()[0], [[0.5]] * 2), before)
+    back = half.at(precision="float32", device="cpu")
+    assert torch.equal(ran(back, clip()[0], [[0.5]] * 2), before)
+    with pytest.raises(DeviceError, match="precision 'int8' is unknown"):
+        fn.at(precision="int8", device="cpu")
+
+
+def test_identity_follows_from_weights_and_settings_alone() -> None:
+    one = NetworkClip(build(COMPACT), CPU, torch.float32, "small")
+    assert one.identity == NetworkClip(build(COMPACT), CPU, torch.bfloat16, "small").identity
+    assert one.identity.startswith("small ")
+    assert one.at(precision="bfloat16", device="cpu").identity == one.identity
+    changed = build(COMPACT)
+    next(changed.parameters()).data.add_(1e-3)
+    assert NetworkClip(changed, CPU, torch.float32, "small").identity != one.identity
+    other = replace(COMPACT, max_offset_px=COMPACT.max_offset_px + 1)
+    assert NetworkClip(build(other), CPU, torch.float32, "small").identity != one.identity
+
+
+@pytest.mark.bad_input(33)
+def test_an_overflow_is_not_clamped_to_white() -> None:
+    net = build(COMPACT)
+    fn = NetworkClip(net, CPU, torch.float32)
+    real = net.restore
+    net.restore = lambda *given: real(*given).index_fill_(1, torch.tensor([1]), torch.inf)  # pyright: ignore
+    made = ran(fn, clip()[0], [[0.5]] * 2)
+    assert made[1].isnan().all()
+    assert made[0].isfinite().all()
 
 
 def ran(fn: NetworkClip, frames: Tensor, times: list[list[float]], tile: Tile | None = None) -> Tensor:
