@@ -18,6 +18,8 @@ from stinet.video.encode import Segment
 from stinet.video.frame import Colour
 
 RATE = 48_000
+STEADY = {"preset": "medium", "x264-params": "open-gop=0:cpu-independent=1", "threads": "1"}
+"""Without cpu-independent x264 gives now and then other bytes for equal pictures."""
 ASS_HEADER = b"""[Script Info]
 ScriptType: v4.00+
 
@@ -57,7 +59,12 @@ class Text:
     disposition: int = 0
 
 
-def whole_film(
+def opened(path: Path) -> Any:
+    """A file to look into."""
+    return av.open(str(path))
+
+
+def whole_film(  # noqa: C901 - one part after the other
     path: Path,
     *,
     frames: int = 25,
@@ -75,7 +82,9 @@ def whole_film(
     """A film of tiny pictures with all that; packets interleaved by time."""
     with av.open(str(path), "w", container_options=options or {}) as out:
         out.metadata.update(tags or {})
-        videos: list[Any] = [out.add_stream("libx264", rate=rate, options={"preset": "ultrafast"}) for _ in range(films)]
+        videos: list[Any] = [
+            out.add_stream("libx264", rate=rate, options={"preset": "ultrafast"}) for _ in range(films)
+        ]
         for video in videos:
             video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
             video.time_base = video.codec_context.time_base = Fraction(1, 90_000)
@@ -155,7 +164,11 @@ def _sound(stream: Any, sound: Sound) -> list[tuple[float, Any]]:
         kind = {"flt": np.float32, "s16": np.int16, "s32": np.int32, "u8": np.uint8}[form.rstrip("p")]
         if kind in (np.int16, np.int32):
             whole = whole * np.iinfo(kind).max
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(whole.astype(kind)), form, stream.layout.name)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(whole.astype(kind)),  # pyright: ignore[reportArgumentType]
+            form,
+            stream.layout.name,
+        )
         frame.sample_rate, frame.time_base = sound.rate, Fraction(1, sound.rate)
         frame.pts = begin + round(sound.start_s * sound.rate)
         made += stream.encode(frame)
@@ -187,10 +200,12 @@ def cover() -> bytes:
 def beeps(path: Path, track: int = 0) -> list[Fraction]:
     """Times, by the file's own clock, at which the sound of a track begins after silence."""
     loud: list[Fraction] = []
-    with av.open(str(path)) as file:
+    with opened(path) as file:
         for frame in file.decode(file.streams.audio[track]):
             wave = np.abs(_mono(frame))
-            loud += [frame.pts * frame.time_base + Fraction(int(k), frame.sample_rate) for k in np.nonzero(wave > 0.2)[0]]
+            loud += [
+                frame.pts * frame.time_base + Fraction(int(k), frame.sample_rate) for k in np.nonzero(wave > 0.2)[0]
+            ]
     return [time for k, time in enumerate(loud) if k == 0 or time - loud[k - 1] > Fraction(1, 50)]
 
 
@@ -205,7 +220,7 @@ def _mono(frame: Any) -> np.ndarray:
 def pitch_hz(path: Path, begin_s: float, end_s: float) -> float:
     """Frequency of the strongest tone between two times of the first track."""
     wave, rate = [], 1
-    with av.open(str(path)) as file:
+    with opened(path) as file:
         for frame in file.decode(file.streams.audio[0]):
             rate = frame.sample_rate
             if begin_s <= frame.time < end_s:
@@ -217,9 +232,10 @@ def pitch_hz(path: Path, begin_s: float, end_s: float) -> float:
 
 def shown(path: Path) -> list[tuple[Fraction, int]]:
     """Time, by the file's own clock, and checksum of every picture."""
-    with av.open(str(path)) as file:
+    with opened(path) as file:
         return [
-            (frame.pts * frame.time_base, hash(frame.to_ndarray().tobytes())) for frame in file.decode(file.streams.video[0])
+            (frame.pts * frame.time_base, hash(frame.to_ndarray().tobytes()))
+            for frame in file.decode(file.streams.video[0])
         ]
 
 
@@ -240,7 +256,9 @@ def choice_of(
         pix_fmt=pix_fmt,
         bits=10 if pix_fmt.endswith("10le") else 8,
         keeps_alpha=False,
-        options=tuple((options or {"preset": "medium", "x264-params": "open-gop=0", "threads": "1"}).items()),
+        options=tuple(
+            (options or {"preset": "medium", "x264-params": "open-gop=0:cpu-independent=1", "threads": "1"}).items()
+        ),
         container=container,
         colour=Colour(matrix=1, primaries=1, transfer=1),
         size=(64, 48),

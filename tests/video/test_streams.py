@@ -1,19 +1,19 @@
 """Everything beside the picture: where it stands in the result, and what is said of it before the run."""
 
-import io
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
+from av.stream import Disposition
+from test_mux import everything, remake  # pyright: ignore[reportMissingImports]
 
 from stinet.video.frame import Notes
 from stinet.video.read import probe
-from stinet.video.streams import Span, StreamPlan, best_suffix, plan_streams
-from test_mux import everything, remake  # pyright: ignore[reportMissingImports]
-from whole_films import Sound, Text, beeps, cover, pitch_hz, shown, whole_film  # pyright: ignore[reportMissingImports]
+from stinet.video.streams import StreamPlan, best_suffix, plan_streams
+from stinet.video.tracks import Span
+from whole_films import Sound, Text, beeps, cover, opened, pitch_hz, shown, whole_film  # pyright: ignore[reportMissingImports]
 
 MS = Fraction(1, 1000)
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
@@ -21,9 +21,14 @@ SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 
 def described(path: Path) -> list[tuple[str, str, str, int]]:
     """Kind, language, title and disposition of every stream that is no picture or chapter track."""
-    with av.open(str(path)) as file:
+    with opened(path) as file:
         return [
-            (s.type, s.metadata.get("language", ""), s.metadata.get("title") or s.metadata.get("name", ""), int(s.disposition))
+            (
+                s.type,
+                s.metadata.get("language", ""),
+                s.metadata.get("title") or s.metadata.get("name", ""),
+                int(s.disposition),
+            )
             for s in file.streams
             if s.type in ("audio", "subtitle")
         ]
@@ -89,8 +94,10 @@ def test_languages_titles_and_marks_of_many_tracks_are_kept(tmp_path: Path, suff
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_chapters_are_kept_with_their_names(tmp_path: Path, suffix: str) -> None:
     remake(everything(tmp_path / "a.mkv"), tmp_path / f"b{suffix}")
-    with av.open(str(tmp_path / f"b{suffix}")) as file:
-        found = [(c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"]["title"]) for c in file.chapters()]
+    with opened(tmp_path / f"b{suffix}") as file:
+        found = [
+            (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"]["title"]) for c in file.chapters()
+        ]
     assert found == [(0, Fraction(2, 5), "one"), (Fraction(2, 5), 1, "two")]
 
 
@@ -98,7 +105,7 @@ def test_chapters_are_kept_with_their_names(tmp_path: Path, suffix: str) -> None
 def test_chapters_are_cut_moved_and_stretched_with_the_film(tmp_path: Path) -> None:
     source = everything(tmp_path / "a.mkv")
     remake(source, tmp_path / "b.mkv", stretch=Fraction(2), start=Fraction(1, 5), seconds=Fraction(2, 5))
-    with av.open(str(tmp_path / "b.mkv")) as file:
+    with opened(tmp_path / "b.mkv") as file:
         found = [(c["start"] * c["time_base"], c["end"] * c["time_base"]) for c in file.chapters()]
     assert found == [(0, Fraction(2, 5)), (Fraction(2, 5), Fraction(4, 5))]
 
@@ -108,8 +115,8 @@ def test_chapters_are_cut_moved_and_stretched_with_the_film(tmp_path: Path) -> N
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_a_cover_comes_out_byte_by_byte(tmp_path: Path, made: str, suffix: str) -> None:
     remake(whole_film(tmp_path / f"a{made}", has_cover=True), tmp_path / f"b{suffix}")
-    with av.open(str(tmp_path / f"b{suffix}")) as file:
-        found = [s for s in file.streams.video if s.disposition & av.stream.Disposition.attached_pic]
+    with opened(tmp_path / f"b{suffix}") as file:
+        found = [s for s in file.streams.video if s.disposition & Disposition.attached_pic]
         assert [bytes(p) for p in file.demux(*found) if p.size] == [cover()]
 
 
@@ -117,7 +124,7 @@ def test_a_cover_comes_out_byte_by_byte(tmp_path: Path, made: str, suffix: str) 
 def test_fonts_and_tags_are_kept_by_matroska_and_named_where_they_are_dropped(tmp_path: Path) -> None:
     source = everything(tmp_path / "a.mkv")
     remake(source, tmp_path / "b.mkv")
-    with av.open(str(tmp_path / "b.mkv")) as file:
+    with opened(tmp_path / "b.mkv") as file:
         fonts = [s for s in file.streams if s.type == "attachment"]
         assert [(s.name, s.mimetype, s.data) for s in fonts] == [("a font.ttf", "font/ttf", b"a font.ttf" * 100)]
         assert (file.metadata["title"], file.metadata["DIRECTOR"]) == ("A film", "Somebody")
@@ -129,7 +136,9 @@ def test_fonts_and_tags_are_kept_by_matroska_and_named_where_they_are_dropped(tm
 
 
 @pytest.mark.bad_input(18)
-@pytest.mark.parametrize(("made", "codec"), [(".mkv", "subrip"), (".mkv", "ass"), (".mp4", "mov_text"), (".mkv", "webvtt")])
+@pytest.mark.parametrize(
+    ("made", "codec"), [(".mkv", "subrip"), (".mkv", "ass"), (".mp4", "mov_text"), (".mkv", "webvtt")]
+)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_text_subtitles_say_the_same_at_the_same_times(tmp_path: Path, made: str, codec: str, suffix: str) -> None:
     lines = ((0.1, 0.5, "Grüße"), (0.6, 0.9, "goodbye"))
@@ -140,7 +149,7 @@ def test_text_subtitles_say_the_same_at_the_same_times(tmp_path: Path, made: str
 def spoken(path: Path) -> list[tuple[float, float, str]]:
     """Begin, end and words of every subtitle."""
     found = []
-    with av.open(str(path)) as file:
+    with opened(path) as file:
         for packet in file.demux(file.streams.subtitles[0]):
             for line in packet.decode() if packet.size else ():
                 begin = float(packet.pts * packet.time_base)
@@ -162,7 +171,7 @@ def test_bitmap_subtitles_are_copied_by_matroska_and_named_when_mp4_drops_them(t
 def with_bitmaps(path: Path) -> Path:
     """A film with a track of Blu-ray subtitles, of which only the end of a picture is written."""
     plain = whole_film(path.with_name("plain.mkv"))
-    with av.open(str(plain)) as film, av.open(str(path), "w") as out:
+    with opened(plain) as film, av.open(str(path), "w") as out:
         video = out.add_stream_from_template(film.streams.video[0], opaque=True)
         bitmaps = out.add_mux_stream("hdmv_pgs_subtitle")
         bitmaps.time_base = Fraction(1, 1000)
@@ -171,7 +180,13 @@ def with_bitmaps(path: Path) -> Path:
                 packet.stream = video
                 out.mux(packet)
         packet = av.Packet(b"\x80\x00\x00")
-        packet.stream, packet.pts, packet.dts, packet.time_base, packet.duration = bitmaps, 100, 100, Fraction(1, 1000), 500
+        packet.stream, packet.pts, packet.dts, packet.time_base, packet.duration = (
+            bitmaps,
+            100,
+            100,
+            Fraction(1, 1000),
+            500,
+        )
         out.mux(packet)
     return path
 
@@ -198,19 +213,24 @@ def test_pcm_in_mp4_is_the_same_sample_by_sample(tmp_path: Path) -> None:
 
 def samples(path: Path) -> bytes:
     """Decoded sound."""
-    with av.open(str(path)) as file:
+    with opened(path) as file:
         return b"".join(frame.to_ndarray().tobytes() for frame in file.decode(file.streams.audio[0]))
 
 
 @pytest.mark.parametrize("stretch", [Fraction(4), Fraction(3, 2), Fraction(1, 2)])
 def test_slow_motion_stretches_sound_with_its_pitch_and_text_with_its_times(tmp_path: Path, stretch: Fraction) -> None:
     source = whole_film(
-        tmp_path / "a.mkv", sounds=[Sound(beeps_s=(0.25, 0.75), pitch_hz=1000)], texts=[Text(lines=((0.1, 0.5, "slow"),))]
+        tmp_path / "a.mkv",
+        sounds=[Sound(beeps_s=(0.25, 0.75), pitch_hz=1000)],
+        texts=[Text(lines=((0.1, 0.5, "slow"),))],
     )
     notes, done = remake(source, tmp_path / "b.mkv", stretch=stretch)
     heard = beeps(tmp_path / "b.mkv")
-    assert [float(time) for time in (heard[0], heard[-1])] == pytest.approx([0.25 * stretch, 0.75 * stretch], abs=0.04 * stretch)
+    assert [float(time) for time in (heard[0], heard[-1])] == pytest.approx(
+        [0.25 * stretch, 0.75 * stretch], abs=0.04 * stretch
+    )
     assert pitch_hz(tmp_path / "b.mkv", 0.25 * stretch, 0.3 * stretch) == pytest.approx(1000, rel=0.03)
+    assert done.av_difference_ms is not None
     assert abs(done.av_difference_ms) < 60 * stretch
     assert spoken(tmp_path / "b.mkv") == [(pytest.approx(0.1 * stretch), pytest.approx(0.5 * stretch), "slow")]
     assert any("pitch kept" in line for line in notes.lines)
@@ -225,12 +245,13 @@ def test_slow_motion_without_sound_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("codec", ["aac", "pcm_mulaw"])
 def test_a_part_of_a_film_has_the_sound_and_text_of_that_part(tmp_path: Path, codec: str) -> None:
-    rate = 8000 if codec == "pcm_mulaw" else 48_000
+    is_mov = codec == "pcm_mulaw"
+    lines = ((0.2, 0.8, "before"), (0.9, 1.3, "across"), (1.4, 1.5, "within"), (2.6, 2.9, "after"))
     source = whole_film(
-        tmp_path / ("a.mov" if codec == "pcm_mulaw" else "a.mkv"),
+        tmp_path / ("a.mov" if is_mov else "a.mkv"),
         frames=75,
-        sounds=[Sound(codec=codec, rate=rate, seconds=3, beeps_s=(0.25, 1.25, 2.75))],
-        texts=[Text(codec="mov_text" if codec == "pcm_mulaw" else "subrip", lines=((0.2, 0.8, "before"), (0.9, 1.3, "across"), (1.4, 1.5, "within"), (2.6, 2.9, "after")))],
+        sounds=[Sound(codec=codec, rate=8000 if is_mov else 48_000, seconds=3, beeps_s=(0.25, 1.25, 2.75))],
+        texts=[Text(codec="mov_text" if is_mov else "subrip", lines=lines)],
     )
     remake(source, tmp_path / "b.mp4", start=Fraction(1), seconds=Fraction(1))
     assert [float(time) for time in beeps(tmp_path / "b.mp4")] == pytest.approx([0.25], abs=0.003)
@@ -240,11 +261,19 @@ def test_a_part_of_a_film_has_the_sound_and_text_of_that_part(tmp_path: Path, co
     ]
 
 
+def test_late_sound_that_is_encoded_ends_with_the_part(tmp_path: Path) -> None:
+    sound = Sound(codec="pcm_mulaw", rate=8000, start_s=0.4, seconds=2.6, beeps_s=(0.5, 0.8, 1.5))
+    source = whole_film(tmp_path / "a.mov", frames=75, sounds=[sound])
+    _, done = remake(source, tmp_path / "b.mp4", seconds=Fraction(1))
+    assert [float(time) for time in beeps(tmp_path / "b.mp4")] == pytest.approx([0.5, 0.8], abs=0.003)
+    assert done.av_difference_ms == pytest.approx(0, abs=1)
+
+
 @pytest.mark.bad_input(18)
 def test_damaged_sound_is_counted_and_what_follows_stays_in_place(tmp_path: Path) -> None:
     source = whole_film(tmp_path / "a.mkv", sounds=[Sound(codec="ac3", beeps_s=(0.25, 0.75))])
     data = bytearray(source.read_bytes())
-    with av.open(str(source)) as file:
+    with opened(source) as file:
         broken = [bytes(p) for p in file.demux(file.streams.audio[0]) if p.size and 0.4 < p.pts * p.time_base < 0.6]
     for packet in broken:
         place = data.index(packet)
@@ -260,6 +289,7 @@ def test_a_source_that_breaks_off_ends_the_sound_there_and_is_no_error(tmp_path:
     source = whole_film(tmp_path / "a.mkv", sounds=[Sound()])
     (tmp_path / "b.mkv").write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
     _, done = remake(tmp_path / "b.mkv", tmp_path / "c.mp4")
+    assert done.av_difference_ms is not None
     assert done.av_difference_ms > 100
 
 

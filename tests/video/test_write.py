@@ -12,9 +12,10 @@ from films import film, packets, pictures  # pyright: ignore[reportMissingImport
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError
 from stinet.video.frame import Colour, Frame, Notes
+from stinet.video.lock import OutputLock
 from stinet.video.mux import _Others  # pyright: ignore[reportPrivateUsage]
 from stinet.video.read import probe, read_frames
-from stinet.video.write import OutputLock, Writer
+from stinet.video.write import Writer
 
 FAST = EncodeConfig(preset="ultrafast", crf=4)
 
@@ -192,8 +193,14 @@ def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path) -> Non
 
 
 def test_a_size_beyond_the_encoder_is_refused_before_the_run(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="16384"):
-        Writer(tmp_path / "a.mp4", size=(20_000, 48), time_base=Fraction(1), rate=Fraction(1), encode=EncodeConfig(codec="h264"))
+    with pytest.raises(OutputError, match="20000x48 is a size that libx264 refuses"):
+        Writer(
+            tmp_path / "a.mp4",
+            size=(20_000, 48),
+            time_base=Fraction(1),
+            rate=Fraction(1),
+            encode=EncodeConfig(codec="h264"),
+        )
 
 
 def test_a_second_run_on_one_output_is_refused_while_the_first_lives(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ from stinet.video.codecs import EncoderChoice
 from stinet.video.encode import Segment
 from stinet.video.frame import Notes, VideoInfo
 from stinet.video.read import open_file
-from stinet.video.streams import Span, StreamPlan, Track, chapters_of, heads_of, stream_tags, tags_of, track_of
+from stinet.video.streams import chapters_of, heads_of
+from stinet.video.tracks import Span, StreamPlan, Track, stream_tags, tags_of, track_of
 
 __all__ = ["Muxed", "disk_errors", "mux"]
 
@@ -188,7 +189,7 @@ class _Film:
         first = self.segments[0].times[0]
         before = [first - shortest * (self.reorder - k) for k in range(self.reorder)]
         lead = round(first / tick) - round((before or [first])[0] / tick)
-        held: Packet | None = None
+        held: Any = None
         time = first
         for number, segment in enumerate(self.segments):
             follower = self.segments[number + 1].times[0] if number + 1 < len(self.segments) else self._end(segment)
@@ -207,7 +208,7 @@ class _Film:
         assert held is not None
         yield self._last(held, lead, round(self._end(self.segments[-1]) / tick)), time
 
-    def _last(self, packet: Packet, lead: int, end: int) -> Packet:
+    def _last(self, packet: Any, lead: int, end: int) -> Packet:
         """The last packet, so that decoding takes as long as showing: players add up decode times for a length."""
         packet.dts = max(packet.dts, packet.pts - lead)
         packet.duration = end - lead - packet.dts
@@ -216,7 +217,7 @@ class _Film:
     def _end(self, last: Segment) -> Fraction:
         return self.end if self.end > last.times[-1] else last.times[-1] + 1 / self.choice.rate
 
-    def _stored(self, segment: Segment) -> Iterator[Packet]:
+    def _stored(self, segment: Segment) -> Iterator[Any]:
         """The packets of a segment: as many as it has frames, each a frame of it."""
         with self._opened(segment) as file:
             video = file.streams.video[0]
@@ -260,7 +261,7 @@ class _Others:
         self.source: InputContainer | None = None
         self.tracks: dict[int, Track] = {}
         self.heads: dict[int, list[Packet]] = {}
-        self._held: Packet | None = None
+        self._held: Any = None
         self._passed: set[int] = set()
 
     def __enter__(self) -> "_Others":

@@ -265,8 +265,8 @@ class _Encoded(Track):
         self.encoder = encoder
         self.graph: Graph | None = None
         self.shape: Any = None
-        self.written = 0  # samples' place after the last one, in 1/rate from our 0
-        self.is_begun = False
+        self.written: Any = None  # where the next sample goes, in 1/rate from our 0
+        self.is_fresh = True  # the graph has given nothing yet
         self.expected: Fraction | None = None
 
     def add_to(self, output: OutputContainer, head: Sequence[Packet] = ()) -> None:  # noqa: ARG002
@@ -317,16 +317,14 @@ class _Encoded(Track):
         ]
         cut = ["start=0"] if self.span.is_cut_before else []
         if self.span.seconds is not None:
-            cut.append(
-                f"end_sample={round(self.span.seconds * rate)}" if not cut else f"end={float(self.span.seconds)}"
-            )
+            cut.append(f"end={float(self.span.seconds):.6f}")
         if cut:
             nodes.append(graph.add("atrim", ":".join(cut)))
         nodes += [graph.add("atempo", f"{tempo:.9f}") for tempo in _tempos(self.span.stretch)]
         form = f"sample_fmts={self.format}:sample_rates={self.rate}:channel_layouts={self.layout}"
         nodes += [graph.add("aformat", form), graph.add("abuffersink")]
         graph.link_nodes(*nodes).configure()
-        self.begin: Fraction | None = None
+        self.is_fresh = True
         return graph
 
     def _pull(self, graph: Graph) -> None:
@@ -335,12 +333,10 @@ class _Encoded(Track):
                 part: Any = graph.pull()
             except (BlockingIOError, EndOfFile):
                 return
-            if self.begin is None:  # atempo moves no first time: that is done here
-                self.begin = part.pts * part.time_base * self.span.stretch
-                self.written = (
-                    max(round(self.begin * self.rate), self.written) if self.is_begun else round(self.begin * self.rate)
-                )
-                self.is_begun = True
+            if self.is_fresh:  # atempo moves no first time: that is done here
+                place = round(part.pts * part.time_base * self.span.stretch * self.rate)
+                self.written = place if self.written is None else max(place, self.written)
+                self.is_fresh = False
             part.pts, part.time_base = self.written, Fraction(1, self.rate)
             self.written += part.samples
             self._reach(Fraction(self.written, self.rate))
