@@ -181,6 +181,16 @@ def test_the_time_base_of_a_source_suits_the_times_of_its_part(tmp_path: Path) -
 
 
 @pytest.mark.bad_input(26)
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_codec_without_decoder_is_called_so_and_not_encrypted(tmp_path: Path, name: str) -> None:
+    path = film(tmp_path / name, pictures(3))
+    known, unknown = (b"avc1", b"zqx1") if name == "a.mp4" else (b"V_MPEG4/ISO/AVC", b"V_UNKNOWN/WHATS")
+    path.write_bytes(path.read_bytes().replace(known, unknown))
+    with pytest.raises(InputError, match="no decoder for its video"):
+        probe_source(path)
+
+
+@pytest.mark.bad_input(26)
 def test_an_encrypted_film_is_called_so(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", pictures(3))
     data = path.read_bytes()
