@@ -55,7 +55,7 @@ class Shown:
 def truth(path: Path, stream: int = 0, form: str = "rgb24") -> Shown:
     """Decode by PyAV alone: every packet, errors passed over, the decoder emptied."""
     times, frames, errors = [], [], 0
-    with av.open(str(path), metadata_errors="replace") as file:
+    with av.open(f"file:{path.absolute()}", metadata_errors="replace") as file:
         track = file.streams.video[stream]
         for packet in file.demux(track):
             try:
@@ -436,9 +436,12 @@ def on_twos(count: int = 24, width: int = 64, height: int = 48) -> list[np.ndarr
     return [picture for picture in drawn for _ in range(2)][:count]
 
 
+GROUND = 20
+
+
 def moving_square(step: int, width: int = 64, height: int = 48) -> np.ndarray:
     """A bright square 2 px further to the right with every step, on a dark ramp."""
-    rgb = np.full((height, width, 3), 20, np.uint8)
+    rgb = np.full((height, width, 3), GROUND, np.uint8)
     rgb[..., 2] += np.arange(width, dtype=np.uint8)[None] // 2
     left = 2 * step
     rgb[height // 3 : height // 3 + 12, left : left + 12] = (240, 220, 60)
@@ -447,7 +450,7 @@ def moving_square(step: int, width: int = 64, height: int = 48) -> np.ndarray:
 
 def position(rgb: np.ndarray) -> float:
     """Centre of the bright square, in pixels: the mean column by how much brighter than the ground it is."""
-    weight = np.clip(rgb[..., 0].astype(float) - 40, 0, None).sum(0)
+    weight = (rgb[..., 0].astype(float) - GROUND).sum(0)
     return float((weight * np.arange(len(weight))).sum() / weight.sum())
 
 
