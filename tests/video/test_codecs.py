@@ -12,8 +12,8 @@ import pytest
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError, StinetError, UsageError
 from stinet.video import codecs, trial
-from stinet.video.codecs import CONTAINERS, EncoderChoice, choose_encoder
-from stinet.video.encoder import prepare_encoder
+from stinet.video.codecs import CONTAINERS, choose_encoder
+from stinet.video.encoder import EncoderChoice, prepare_encoder
 from stinet.video.frame import Colour, Light, Mastering, Notes, VideoInfo
 
 TICK = Fraction(1, 24_000)

@@ -20,8 +20,9 @@ from av.video.reformatter import ColorRange, Interpolation
 from films import pictures  # pyright: ignore[reportMissingImports]
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError
-from stinet.video.codecs import EncoderChoice, choose_encoder
+from stinet.video.codecs import choose_encoder
 from stinet.video.encode import PipeWriter, Segment, SegmentWriter
+from stinet.video.encoder import EncoderChoice
 from stinet.video.frame import Colour, Frame, Light, Mastering, Notes, VideoInfo
 from stinet.video.read import SWSCALE_MATRIX
 

@@ -42,7 +42,6 @@ __all__ = [
     "CONTAINERS",
     "Y4M_COLOURS",
     "Container",
-    "EncoderChoice",
     "choose_encoder",
 ]
 
