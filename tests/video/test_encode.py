@@ -21,10 +21,10 @@ from films import pictures  # pyright: ignore[reportMissingImports]
 from stinet.config import EncodeConfig
 from stinet.errors import OutputError
 from stinet.video.codecs import choose_encoder
+from stinet.video.convert import SWSCALE_MATRIX
 from stinet.video.encode import PipeWriter, Segment, SegmentWriter
 from stinet.video.encoder import EncoderChoice
 from stinet.video.frame import Colour, Frame, Light, Mastering, Notes, VideoInfo
-from stinet.video.read import SWSCALE_MATRIX
 
 NTSC = Fraction(24_000, 1_001)
 TICK = Fraction(1, 24_000)
