@@ -236,6 +236,20 @@ def test_interlaced_frames_become_whole_and_none_is_lost(tmp_path: Path, name: s
 
 
 @pytest.mark.bad_input(13)
+def test_fields_in_the_middle_of_the_film_are_seen_too(tmp_path: Path) -> None:
+    whole = reel(tmp_path / "b.m2v", combed(4), "mpeg2video")
+    fields = reel(tmp_path / "c.m2v", as_fields(combed(5)), "mpeg2video", options={"flags": "+ildct+ilme"})
+    path = tmp_path / "a.m2v"
+    path.write_bytes(whole.read_bytes() + fields.read_bytes())
+    assert not probe(path).is_interlaced
+    plain, mended = Notes(), Notes()
+    list(read_frames(path, notes=plain))
+    assert len(list(read_frames(path, notes=mended, config=ReadConfig(deinterlace="auto")))) == 9
+    assert any("interlaced in places" in line for line in plain.warnings)
+    assert not any("interlaced" in line for line in mended.warnings)
+
+
+@pytest.mark.bad_input(13)
 def test_progressive_frames_pass_the_deinterlacer_untouched(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", pictures(5))
     plain, passed = read_frames(path), read_frames(path, config=ReadConfig(deinterlace="auto"))

@@ -142,7 +142,7 @@ def frames_of(
 ) -> Iterator[Frame]:
     """Decoded pictures as frames: timed, cut to what `config` asks for, deinterlaced, converted."""
     to_rgb = Converter(info, notes, deep=deep)
-    watch = _Watch(info, notes)
+    watch = _Watch(info, notes, is_mended=config.deinterlace == "auto")
     shown = watch.see(pictures)
     if config.deinterlace == "auto":
         shown = _deinterlaced(shown, notes)
@@ -259,8 +259,8 @@ def _entry(path: Path, info: VideoInfo, config: ReadConfig) -> int | None:
 class _Watch:
     """What the pictures tell of damage, fields and pulldown."""
 
-    def __init__(self, info: VideoInfo, notes: Notes) -> None:
-        self.info, self.notes = info, notes
+    def __init__(self, info: VideoInfo, notes: Notes, *, is_mended: bool) -> None:
+        self.info, self.notes, self.is_mended = info, notes, is_mended
         self.repeated = self.pictures = 0
 
     def see(self, pictures: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
@@ -270,8 +270,8 @@ class _Watch:
             self.pictures += 1
             if picture.is_corrupt:
                 self.notes.count(REPAIRED)
-            if picture.interlaced_frame and not self.info.is_interlaced:
-                self.notes.warn("interlaced frames in the middle of the film")
+            if picture.interlaced_frame and not self.info.is_interlaced and not self.is_mended:
+                self.notes.warn("interlaced in places: fields taken as frames; --deinterlace auto makes whole ones")
             length = _length(picture)
             # three fields beside two: repeat_first_field is set
             if self.info.codec in _FIELD_CODED and length and before and abs(length / before - _PULLDOWN) < _NEARLY:
