@@ -12,19 +12,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stinet.config import EncodeConfig, LossConfig, ModelConfig, TileConfig, TrainConfig, UpscaleConfig
+    from stinet.config import EncodeConfig, LossConfig, ModelConfig, ReadConfig, TileConfig, TrainConfig, UpscaleConfig
     from stinet.errors import (
         CheckpointError,
         ConfigError,
         DecodeError,
         DeviceError,
         InputError,
+        Interrupted,
         ModelError,
         OutputError,
         StinetError,
         UsageError,
     )
-    from stinet.face import load_model, upscale_video
+    from stinet.face import load_model, plan_upscale, upscale_video
     from stinet.model.stinet import STINet
 
 __all__ = [
@@ -34,10 +35,12 @@ __all__ = [
     "DeviceError",
     "EncodeConfig",
     "InputError",
+    "Interrupted",
     "LossConfig",
     "ModelConfig",
     "ModelError",
     "OutputError",
+    "ReadConfig",
     "STINet",
     "StinetError",
     "TileConfig",
@@ -45,10 +48,17 @@ __all__ = [
     "UpscaleConfig",
     "UsageError",
     "load_model",
+    "plan_upscale",
     "upscale_video",
 ]
 
-HOMES = {"STINet": "stinet.model.stinet", "load_model": "stinet.face", "upscale_video": "stinet.face"}
+HOMES = {
+    "Interrupted": "stinet.errors",
+    "STINet": "stinet.model.stinet",
+    "load_model": "stinet.face",
+    "plan_upscale": "stinet.face",
+    "upscale_video": "stinet.face",
+}
 """Where a name lives; errors and settings are found by how they end."""
 
 

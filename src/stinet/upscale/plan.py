@@ -191,9 +191,9 @@ def plan_upscale(
     rule = _rule(rule, info, config)
     size = output_size(config.size, (info.width, info.height), fn.scale)
     target = _target(info, output, config, rule)
-    kind = _kind(info, target)
-    if not source.is_pipe and kind != "pipe":
+    if not source.is_pipe and target != PIPE:
         _refuse_places(info.path, target)
+    kind = _kind(info, target)
     model = identity_of(fn)
     encoder = None
     if kind in ("video", "pipe"):

@@ -132,7 +132,9 @@ def _add_file(digest: "hashlib._Hash", path: Path) -> None:
 
 
 def _is_pictures(path: Path) -> bool:
-    return path.is_dir() or is_image(path) or is_pattern(path)
+    with input_errors(path):
+        is_folder = path.is_dir()
+    return is_folder or is_image(path) or is_pattern(path)
 
 
 def _names_of(codec: str) -> tuple[str, ...]:
