@@ -51,6 +51,16 @@ def test_a_part_of_the_film_is_compared_with_that_part(tmp_path: Path, pair: tup
         assert abs(float(moment.source.mean()) - (expected - 8 * moment.is_interpolated)) < 3
 
 
+def test_sound_that_comes_before_the_picture_moves_no_moment(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    late = [Fraction(k, 20) + Fraction(1, 10) for k in range(24)]
+    frames = levels(24, 128, 96, 8)
+    result = film(tmp_path / "late.mkv", frames, times=late, time_base=Fraction(1, 1000), sound_s=1.3)
+    for moment in moments(pair[0], result, UpscaleConfig()):
+        expected = 20 + 16 * float((moment.time - Fraction(1, 10)) * RATE)
+        assert abs(float(moment.result.mean()) - expected) < 3
+        assert abs(float(moment.source.mean()) - (expected - 8 * moment.is_interpolated)) < 3
+
+
 def test_slow_motion_is_compared_at_the_times_of_the_source(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     slow = film(tmp_path / "slow.mkv", levels(24, 128, 96, 8), rate=RATE)
     for moment in moments(pair[0], slow, UpscaleConfig(slow_motion=Fraction(2))):
@@ -62,10 +72,10 @@ def test_the_picture_has_a_row_a_moment_and_the_result_on_the_right(tmp_path: Pa
     draw_preview(*pair, tmp_path / "out.png", label="stinet-s")
     with Image.open(tmp_path / "out.png") as picture:
         pixels = np.asarray(picture.convert("L")).astype(float)
-    assert pixels.shape[1] == 2 * 240 + 3 * 16
-    rows = [top + 44 + 90 for top in range(0, pixels.shape[0] - 60, 180 + 44 + 16)]
+    assert pixels.shape[1] == 2 * 320 + 3 * 16
+    rows = [top + 44 + 120 for top in range(0, pixels.shape[0] - 60, 240 + 44 + 16)]
     assert len(rows) == 3
-    left, right = pixels[rows, 130], pixels[rows, 16 + 240 + 16 + 120]
+    left, right = pixels[rows, 130], pixels[rows, 16 + 320 + 16 + 120]
     assert np.all(np.diff(right) > 20)
     assert right[1] - left[1] > 4  # the result is half a frame further
 

@@ -27,7 +27,7 @@ __all__ = ["Moment", "draw_preview", "moments"]
 
 _INK, _FAINT, _PAPER = (28, 30, 34), (110, 114, 122), (255, 255, 255)
 _GAP_PX, _HEAD_PX, _CELL_PX = 16, 44, (960, 720)
-_LEAST_PX = 240
+_LEAST_PX = 320
 """A narrower frame is enlarged to this, pixel by pixel, so that its labels fit."""
 
 _BACK_S = Fraction(2)
@@ -89,24 +89,24 @@ def moments(source: Path, result: Path, config: UpscaleConfig) -> Iterator[Momen
         InputError: one of the two cannot be read.
 
     """
-    made = open_source(result)
-    length = made.info.duration or _length(result)
+    length = open_source(result).info.duration or _length(result)
+    lead = _first_time(source, config.read) * config.slow_motion - _first_time(result, ReadConfig())
     seen: set[Fraction] = set()
     for share in (Fraction(1, 6), Fraction(1, 2), Fraction(5, 6)):
         frames = _frames_near(result, length * share, ReadConfig())
-        frame, moment = _chosen(frames, source, config, wants_interpolated=share == Fraction(1, 2))
+        frame, moment = _chosen(frames, source, config, lead, wants_interpolated=share == Fraction(1, 2))
         if frame.time not in seen:
             seen.add(frame.time)
             yield moment
 
 
 def _chosen(
-    frames: list[Frame], source: Path, config: UpscaleConfig, *, wants_interpolated: bool
+    frames: list[Frame], source: Path, config: UpscaleConfig, lead: Fraction, *, wants_interpolated: bool
 ) -> tuple[Frame, Moment]:
     """Of the result's last frames up to a time, the latest of the wanted kind, else the latest."""
     moment = None
     for frame in reversed(frames[-4:]):
-        time = frame.time / config.slow_motion
+        time = max((frame.time + lead) / config.slow_motion, Fraction(0))
         before = _frames_near(source, time, config.read)[-1]
         moved = abs(time - before.time) > Fraction(1, 500)  # Matroska keeps milliseconds
         found = Moment(time=frame.time, source=before.rgb, result=frame.rgb, is_interpolated=moved)
@@ -131,6 +131,13 @@ def _frames_near(path: Path, time: Fraction, read: ReadConfig) -> list[Frame]:
         if frames:
             return frames
     raise InputError(f"{path}: no frame near {float(time):.3f} s can be decoded")
+
+
+def _first_time(path: Path, read: ReadConfig) -> Fraction:
+    """Where the picture begins: not at 0 where sound comes first. Source and result begin with the same frame."""
+    for frame in open_source(path, read).frames(Notes(), deep=False):
+        return frame.time
+    raise InputError(f"{path}: no frame in it can be decoded")
 
 
 def _length(path: Path) -> Fraction:

@@ -244,7 +244,7 @@ def _tell_outcome(outcome: "Outcome", telling: _Telling, *, is_alone: bool) -> N
     if outcome.code == 1 and outcome.error is not None:  # our own bug, which must not look like the user's
         tell("".join(traceback.format_exception(outcome.error)).rstrip())
     if telling.is_json:
-        command = {"command": shlex.join(sys.argv)} if outcome.summary is not None else {}
+        command = {"command": _command()} if outcome.summary is not None else {}
         (_tell_json if telling.is_piped else say_json)({**outcome.to_json(), **command})
     if outcome.state == "failed" and (telling.is_json or not is_alone):
         complain(outcome.says)
@@ -253,9 +253,14 @@ def _tell_outcome(outcome: "Outcome", telling: _Telling, *, is_alone: bool) -> N
     if outcome.plan is not None:
         telling.say("\n".join(outcome.plan.lines()))
     elif outcome.summary is not None and is_alone:
-        telling.say("\n".join([*outcome.summary.report(), f"  command  {shlex.join(sys.argv)}"]))
+        telling.say("\n".join([*outcome.summary.report(), f"  command  {_command()}"]))
     else:
         telling.say(outcome.says)
+
+
+def _command() -> str:
+    """The command as it can be given again."""
+    return shlex.join(["stinet", *sys.argv[1:]])
 
 
 def _tell_json(value: Any) -> None:
