@@ -58,7 +58,8 @@ def clip_function(name: str, *, device: str = "auto", scale: int | None = None) 
     net = network(name)
     if scale is not None and net.config.scale != scale:
         raise ModelError(f"{name} enlarges by {net.config.scale}, not by {scale}")
-    return NetworkClip(net, place, torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32)
+    precision = torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32
+    return NetworkClip(net, place, precision, Path(name).stem)
 
 
 def network(name: str) -> STINet:

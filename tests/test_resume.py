@@ -1,0 +1,239 @@
+"""A run that was stopped goes on, and nobody can tell from its result."""
+
+import errno
+import hashlib
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from films import Repeat, film, pictures  # pyright: ignore[reportMissingImports]
+from stinet.config import EncodeConfig, UpscaleConfig
+from stinet.errors import DeviceError, Interrupted, OutputError, UsageError
+from stinet.infer.journal import Journal, journal_folder
+from stinet.upscale import Summary, plan_upscale, upscale_video
+from stinet.video.encode import SegmentWriter
+
+CONFIG = UpscaleConfig(segment=8, encode=EncodeConfig(preset="ultrafast"))
+
+
+def run(
+    source: Path, target: Path, *, after: int | None = None, fn: Any = None, config: UpscaleConfig = CONFIG
+) -> Summary:
+    """Make it, or stop when so many segments are made."""
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(True)
+        return after is not None and len(asked) >= after
+
+    return upscale_video(source, target, fn=fn or Repeat(), config=config, stop=stop)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return film(tmp_path / "a.mp4", pictures(40), sound_s=1.6)
+
+
+@pytest.fixture
+def whole(tmp_path: Path, source: Path) -> str:
+    """Digest of the result of a run that nothing stopped."""
+    return digest(run(source, tmp_path / "whole" / "b.mp4").output)
+
+
+@pytest.mark.bad_input(29, 30)
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_a_stopped_run_goes_on_and_its_file_is_the_same(tmp_path: Path, source: Path, whole: str, after: int) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        run(source, target, after=after)
+    assert not target.exists()
+    fn = Repeat()
+    summary = run(source, target, fn=fn)
+    assert digest(target) == whole
+    assert summary.resumed_segments == after
+    assert summary.frames_in == 40
+    assert summary.frames_out == 80
+    assert fn.prepared < 40  # what was done is not computed again
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a.mp4", "b.mp4"]
+    assert not journal_folder(target).exists()
+
+
+@pytest.mark.bad_input(30)
+def test_a_run_stopped_again_and_again_ends_with_the_same_file(tmp_path: Path, source: Path, whole: str) -> None:
+    target = tmp_path / "b.mp4"
+    for _ in range(4):
+        with pytest.raises(Interrupted):
+            run(source, target, after=1)
+    run(source, target)
+    assert digest(target) == whole
+
+
+@pytest.mark.bad_input(30)
+def test_a_torn_line_and_a_half_segment_cost_that_segment_only(tmp_path: Path, source: Path, whole: str) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, after=2)
+    folder = journal_folder(target)
+    lines = (folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "journal.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:40])
+    (folder / "segments" / "000001.mkv.part").write_bytes(b"half of it")
+    assert run(source, target).resumed_segments == 1
+    assert digest(target) == whole
+
+
+@pytest.mark.bad_input(30)
+def test_a_header_that_never_reached_the_disk_is_no_journal(tmp_path: Path, source: Path, whole: str) -> None:
+    target = tmp_path / "b.mp4"
+    journal_folder(target).mkdir()
+    (journal_folder(target) / "segments").mkdir()
+    (journal_folder(target) / "journal.jsonl").write_bytes(b'{"stinet":1,"ke')
+    assert run(source, target).resumed_segments == 0
+    assert digest(target) == whole
+
+
+@pytest.mark.bad_input(30)
+def test_power_that_fails_after_the_move_costs_nothing(
+    tmp_path: Path, source: Path, whole: str, monkeypatch: Any
+) -> None:
+    target = tmp_path / "b.mp4"
+    discard = Journal.discard
+
+    def fails(self: Journal) -> None:
+        if self.finished:
+            raise SystemError("power")
+        discard(self)
+
+    monkeypatch.setattr(Journal, "discard", fails)
+    with pytest.raises(SystemError, match="power"):
+        run(source, target)
+    monkeypatch.undo()
+    assert journal_folder(target).exists()
+    summary = run(source, target)  # no "exists already"
+    assert (summary.frames_in, summary.frames_out, digest(target)) == (40, 80, whole)
+    assert not journal_folder(target).exists()
+
+
+@pytest.mark.bad_input(31)
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (UpscaleConfig(segment=8, fps="x3", encode=CONFIG.encode), "settings.fps was x2, is x3"),
+        (UpscaleConfig(segment=8, encode=EncodeConfig(preset="fast")), "preset was ultrafast, is fast"),
+    ],
+)
+def test_other_settings_are_refused_with_the_difference(
+    tmp_path: Path, source: Path, config: UpscaleConfig, said: str
+) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, after=2)
+    with pytest.raises(UsageError, match=said):
+        run(source, target, config=config)
+    assert run(source, target).resumed_segments == 2
+
+
+@pytest.mark.bad_input(31)
+def test_another_source_or_model_is_refused_and_restart_throws_away(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, after=2)
+    with pytest.raises(UsageError, match=r"model\.identity was .*x4"):
+        run(source, target, fn=Repeat(scale=2))
+    other = film(tmp_path / "c.mp4", pictures(41))
+    with pytest.raises(UsageError, match=r"source\.content"):
+        run(other, target)
+    config = UpscaleConfig(segment=8, restart=True, encode=CONFIG.encode)
+    assert run(other, target, config=config).resumed_segments == 0
+    assert not journal_folder(target).exists()
+
+
+@pytest.mark.bad_input(28)
+def test_a_full_disk_keeps_the_journal_and_the_run_goes_on(
+    tmp_path: Path, source: Path, whole: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "b.mp4"
+    write = SegmentWriter.write
+
+    def full(self: SegmentWriter, frame: Any) -> None:
+        if frame.time >= Fraction(4, 5):
+            raise OutputError(f"{self.path}: cannot be written ({OSError(errno.ENOSPC, 'No space left').strerror})")
+        write(self, frame)
+
+    monkeypatch.setattr(SegmentWriter, "write", full)
+    with pytest.raises(OutputError, match=r"No space left.*2 segments are done"):
+        run(source, target)
+    monkeypatch.undo()
+    assert run(source, target).resumed_segments == 2
+    assert digest(target) == whole
+
+
+@pytest.mark.bad_input(28)
+def test_a_disk_that_is_far_too_small_is_refused_before_the_run(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    with pytest.raises(OutputError, match=r"needs about .* and 1\.0 kB are free"):
+        run(source, tmp_path / "b.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_an_error_before_the_first_segment_leaves_nothing(tmp_path: Path, source: Path) -> None:
+    class Broken(Repeat):
+        def run(self, *_: Any, **__: Any) -> Any:
+            raise DeviceError("no memory at all")
+
+    with pytest.raises(DeviceError):
+        run(source, tmp_path / "b.mp4", fn=Broken())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_folder_that_is_no_journal_is_never_touched(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "b.mp4"
+    journal_folder(target).mkdir()
+    (journal_folder(target) / "thesis.txt").write_text("precious")
+    for restart in (False, True):
+        with pytest.raises(OutputError, match=r"holds thesis\.txt"):
+            run(source, target, config=UpscaleConfig(restart=restart))
+    assert (journal_folder(target) / "thesis.txt").read_text() == "precious"
+
+
+def test_a_folder_of_frames_goes_on_too(tmp_path: Path, source: Path) -> None:
+    whole = run(source, tmp_path / "whole").output
+    with pytest.raises(Interrupted):
+        run(source, tmp_path / "b", after=2)
+    run(source, tmp_path / "b")
+    names = [path.name for path in sorted(whole.iterdir())]
+    assert len(names) == 80
+    assert [digest(tmp_path / "b" / name) for name in names] == [digest(whole / name) for name in names]
+
+
+def test_what_was_probed_is_read_back(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, after=1)
+    header = json.loads((journal_folder(target) / "journal.jsonl").read_text().splitlines()[0])
+    used: list[int | None] = []
+    set_threads: Callable[[int | None], int] = lambda count=None: used.append(count) or 1  # noqa: E731
+    monkeypatch.setattr("stinet.runtime.set_threads", set_threads)
+    monkeypatch.setattr("stinet.runtime.memory_available_bytes", lambda _="cpu": 1 << 24)  # would choose other tiles
+    run(source, target)
+    assert used == [header["choices"]["threads"]]
+
+
+def test_a_plan_tells_what_is_done_and_writes_nothing(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, after=2)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    plan = plan_upscale(source, target, fn=Repeat(), config=CONFIG)
+    assert any("2 segments are done" in line for line in plan.lines())
+    assert plan.to_json()["segments_done"] == 2
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
