@@ -11,8 +11,8 @@ from test_mux import everything, remake  # pyright: ignore[reportMissingImports]
 
 from stinet.video.frame import Notes
 from stinet.video.read import probe
-from stinet.video.streams import StreamPlan, best_suffix, plan_streams
-from stinet.video.tracks import Span
+from stinet.video.streams import best_suffix, plan_streams
+from stinet.video.tracks import Span, StreamPlan
 from whole_films import Sound, Text, beeps, cover, opened, pitch_hz, shown, whole_film  # pyright: ignore[reportMissingImports]
 
 MS = Fraction(1, 1000)

@@ -27,7 +27,7 @@ from stinet.video.frame import Notes, StreamInfo, VideoInfo
 from stinet.video.read import open_file
 from stinet.video.tracks import MAC_LANGUAGES, Span, StreamPlan, stream_tags, tags_of, track_of
 
-__all__ = ["FORMATS", "StreamPlan", "best_suffix", "chapters_of", "format_of", "heads_of", "plan_streams"]
+__all__ = ["FORMATS", "best_suffix", "chapters_of", "format_of", "heads_of", "plan_streams"]
 
 FORMATS = {suffix: kind.name for suffix, kind in CONTAINERS.items() if suffix != ".y4m"}
 """Suffix -> FFmpeg's container, of those that hold more than a picture."""
