@@ -57,7 +57,8 @@ class NetworkClip:
         self.reach: int = net.reach
         # measured: a clip at 32 channels, two frames out for one in, peaks at 5,400 bytes per source pixel and frame
         grid = net.config.scale**2 if net.config.high == "native" else 1
-        self.bytes_per_pixel: int = 4 * net.config.channels * 44 * grid
+        share = 1 if dtype == torch.float32 else 0.6  # of what float32 takes; docs/memory.md
+        self.bytes_per_pixel: int = int(4 * net.config.channels * 44 * grid * share)
         self._keeps_features = net.config.high == "folded"
         self._hash: str | None = None
 
