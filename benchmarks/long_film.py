@@ -62,15 +62,18 @@ def _rows(given: Found, made: Found, fps: Fraction, seconds: int) -> list[tuple[
     off = max(abs(a - b) for a, b in zip(wanted, made.counters, strict=True))
     jitter = max(abs(time - k / fps) for k, time in enumerate(made.times))
     exact = max(abs(a - second) for second, a in enumerate(made.beeps[0]))
-    moved = max(abs(a - b) for old, new in zip(given.beeps, made.beeps, strict=True)
-                for a, b in zip(old, new, strict=True))  # fmt: skip
+    moved, shifted = (
+        max(abs(a - b) for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True))
+        for before, after in ((given.beeps, made.beeps), (given.sound_times, made.sound_times))
+    )
     return [
         ("frames", f"{given.frames:,} in, {made.frames:,} out", made.frames == count),
         ("largest difference of the counter", f"{off:.3f} source frames", off < 0.1),
         ("largest difference of a frame time", f"{float(jitter) * 1000:.2f} ms", jitter <= Fraction(1, 1000)),
         ("beeps", f"{len(made.beeps[0]):,} and {len(made.beeps[1]):,}", all(len(b) == seconds for b in made.beeps)),
         ("largest difference of a beep from its second", f"{exact * 1000:.3f} ms", exact < 0.001),
-        ("largest move of a beep", f"{moved * 1000:.3f} ms", moved < 0.001),
+        ("largest move of a beep", f"{moved * 1000:.3f} ms", moved < 0.0011),
+        ("largest move of a sound packet", f"{shifted * 1000:.3f} ms", shifted < 0.0011),
         ("sound packets", "equal" if made.sound == given.sound else "changed", made.sound == given.sound),
         ("languages", ", ".join(made.languages), made.languages == given.languages),
         ("subtitles", f"{len(made.subtitles)} of {len(given.subtitles)}", made.subtitles == given.subtitles),

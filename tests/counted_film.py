@@ -142,7 +142,9 @@ class Found:
     beeps: tuple[tuple[float, ...], ...]
     """Onsets in seconds, for every track."""
     sound: tuple[bytes, ...]
-    """Hash of every track's packets and their times."""
+    """Hash of every track's packets."""
+    sound_times: tuple[tuple[float, ...], ...]
+    """When they are heard."""
     languages: tuple[str, ...]
     subtitles: tuple[tuple[Fraction, str], ...]
     chapters: tuple[tuple[Fraction, Fraction, str], ...]
@@ -168,8 +170,10 @@ def examine(path: Path) -> Found:
             )
             for c in file.chapters()
         )
-    beeps, sound = zip(*(_listen(path, index) for index in tracks), strict=True) if tracks else ((), ())
-    return Found(len(times), size, tuple(times), tuple(counters), beeps, sound, languages, _subtitles(path), chapters)
+    beeps, sound, heard = zip(*(_listen(path, index) for index in tracks), strict=True)
+    return Found(
+        len(times), size, tuple(times), tuple(counters), beeps, sound, heard, languages, _subtitles(path), chapters
+    )
 
 
 def _luma(picture: Any) -> np.ndarray:
@@ -178,16 +182,17 @@ def _luma(picture: Any) -> np.ndarray:
     return rows[: picture.height, : picture.width]
 
 
-def _listen(path: Path, index: int) -> tuple[tuple[float, ...], bytes]:
-    """Onsets of beeps, and a hash of packets and times."""
+def _listen(path: Path, index: int) -> tuple[tuple[float, ...], bytes, tuple[float, ...]]:
+    """Onsets of beeps, a hash of the packets, and their times."""
     import hashlib
 
-    onsets, digest, last = [], hashlib.sha256(), -1.0
+    onsets, heard, digest, last = [], [], hashlib.sha256(), -1.0
     with av.open(str(path)) as file:
         track: Any = file.streams[index]
         for packet in file.demux(track):
             if packet.size:
-                digest.update(f"{packet.pts * packet.time_base} ".encode() + bytes(packet))
+                digest.update(bytes(packet))
+                heard.append(float(packet.pts * packet.time_base))
             for frame in packet.decode():
                 samples = np.abs(frame.to_ndarray().reshape(-1).astype(float))
                 samples /= 1.0 if frame.format.name.startswith("flt") else 32768.0
@@ -196,7 +201,7 @@ def _listen(path: Path, index: int) -> tuple[tuple[float, ...], bytes]:
                     if at - last > 0.5:
                         onsets.append(at)
                         last = at
-    return tuple(onsets), digest.digest()
+    return tuple(onsets), digest.digest(), tuple(heard)
 
 
 def _subtitles(path: Path) -> tuple[tuple[Fraction, str], ...]:
