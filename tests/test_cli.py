@@ -230,8 +230,6 @@ main()
 """
     for words in (
         ["upscale", str(film), "--model", "stinet-xs", "--device", "cpu"],
-        ["upscale", str(film), "--model", "stinet-xs", "--dry-run", "-y"],
-        ["models"],
         ["info", str(film), "--scan"],
     ):
         ran = subprocess.run([sys.executable, "-c", forbid, *words], check=False, capture_output=True, text=True)
