@@ -23,9 +23,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
-from stinet.config import ClipFunction
 from stinet.infer.ladder import Picture, Runner
-from stinet.infer.tiles import Tiler
 from stinet.infer.times import Due, Film, OutputRule, Result
 from stinet.ops.resample import resize
 from stinet.runtime import release_memory
@@ -155,7 +153,7 @@ def windows(
 
 
 def upscale_frames(
-    fn: ClipFunction | Runner,
+    runner: Runner,
     frames: Iterable[Frame],
     rule: OutputRule,
     *,
@@ -165,13 +163,11 @@ def upscale_frames(
     window: int = 0,
     size: tuple[int, int] | None = None,
     result: Result | None = None,
-    tiler: Tiler | None = None,
 ) -> Iterator[Frame]:
     """Output frames in the order of their exact times; the last one knows its duration.
 
     `window` is the source frames of one clip with its context (0: the runner chooses); the rest is as in `windows`.
     """
-    runner = fn if isinstance(fn, Runner) else _runner(fn, tiler)
     result = Result() if result is None else result
     drawn = windows(
         runner,
@@ -192,11 +188,6 @@ def upscale_frames(
             waiting = frame
     if waiting is not None:
         yield dataclasses.replace(waiting, duration=max(result.end - waiting.time, tick))
-
-
-def _runner(fn: ClipFunction, tiler: Tiler | None) -> Runner:
-    assert tiler is not None
-    return Runner(fn, tiler.config, tiler.notes, budget_bytes=tiler.budget_bytes)
 
 
 def _cuts(frames: Iterable[Frame], film: Film, runner: Runner, core: int) -> Iterator[tuple[_Cut, int]]:

@@ -20,10 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stinet.config import Tile, TileConfig
-from stinet.video.frame import Notes
+from stinet.config import Tile
 
-__all__ = ["BYTES_PER_PIXEL", "Tiler", "by_tiles", "fitting_size_px", "plan_tiles", "smallest_size_px"]
+__all__ = ["BYTES_PER_PIXEL", "by_tiles", "fitting_size_px", "plan_tiles", "smallest_size_px"]
 
 BYTES_PER_PIXEL = 4_000
 """Memory of a clip function that does not say: bytes per source pixel and source frame."""
@@ -33,15 +32,6 @@ _SHARE = 0.5
 
 _SMALLEST_PX = 32
 """A tile's interior below this costs more halo than picture."""
-
-
-class Tiler:
-    """How clips are cut, before there is a runner."""
-
-    def __init__(
-        self, config: TileConfig, notes: Notes, *, budget_bytes: int, bytes_per_pixel: int = BYTES_PER_PIXEL
-    ) -> None:
-        self.config, self.notes, self.budget_bytes, self.bytes_per_pixel = config, notes, budget_bytes, bytes_per_pixel
 
 
 def by_tiles(
