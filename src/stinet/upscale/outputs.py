@@ -16,8 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 from stinet.errors import OutputError
 from stinet.infer.journal import Journal, NoJournal
 from stinet.upscale.plan import PIPE, Plan
-from stinet.video.codecs import EncoderChoice
 from stinet.video.encode import PipeWriter, Segment, SegmentWriter
+from stinet.video.encoder import EncoderChoice
 from stinet.video.frame import Frame, Notes
 from stinet.video.image_files import ImagesWriter, holds_only_frames, write_image
 from stinet.video.mux import mux

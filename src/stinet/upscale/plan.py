@@ -17,15 +17,17 @@ from stinet.infer.journal import Journal, NoJournal
 from stinet.infer.ladder import Runner
 from stinet.infer.times import OutputRule
 from stinet.upscale.report import bytes_text, rate_text
-from stinet.video.codecs import EncoderChoice, choose_encoder
+from stinet.video.codecs import choose_encoder
+from stinet.video.encoder import EncoderChoice
 from stinet.video.frame import Notes, VideoInfo
 from stinet.video.image_files import IMAGE_SUFFIXES, holds_only_frames
 from stinet.video.images import find_images
 from stinet.video.scenes import mark_cuts
 from stinet.video.source import Source, fingerprint, open_source
-from stinet.video.streams import StreamPlan, best_suffix, plan_streams
+from stinet.video.streams import best_suffix, plan_streams
+from stinet.video.tracks import StreamPlan
 
-__all__ = ["PIPE", "Plan", "default_output", "output_size", "plan_upscale"]
+__all__ = ["PIPE", "Plan", "default_output", "device_kind", "identity_of", "output_size", "plan_upscale"]
 
 PIPE = Path("-")
 """The path of standard input and output."""
@@ -382,6 +384,7 @@ def _streams(source: Source, encoder: EncoderChoice | None, config: UpscaleConfi
         slow_audio=config.slow_audio,
         start=config.read.start,
         seconds=config.read.seconds,
+        picture=config.read.stream,
     )
 
 

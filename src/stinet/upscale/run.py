@@ -29,8 +29,8 @@ from stinet.infer.workers import Sink, in_background
 from stinet.upscale.outputs import Output, Part, output_of
 from stinet.upscale.plan import PIPE, Plan, device_kind, plan_upscale
 from stinet.upscale.report import Progress, Summary
-from stinet.video.codecs import EncoderChoice
 from stinet.video.duplicates import merge_duplicates
+from stinet.video.encoder import EncoderChoice
 from stinet.video.frame import Frame, Notes
 from stinet.video.lock import OutputLock
 from stinet.video.scenes import mark_cuts
