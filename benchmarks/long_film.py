@@ -1,6 +1,6 @@
 """Upscale 20 minutes of a film that counts its own frames, and see what was lost: nothing should be.
 
-    python benchmarks/long_film.py [--minutes 20] [--size x4] [--fps 60] [--model blend+bicubic] [--preset ultrafast]
+    python benchmarks/long_film.py [--minutes 20] [--picture 320x180] [--size x4] [--fps 60]
 
 The film (tests/counted_film.py) has a counter that machines can read, beeps in two tracks, subtitles and chapters. The
 peak memory of the process is compared with that of a film of one minute.
@@ -24,6 +24,7 @@ def main() -> None:
     """Print what was found; exit code 1 when anything is missing or moved."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=int, default=20)
+    parser.add_argument("--picture", default="320x180", help="of the film")
     parser.add_argument("--size", default="x4")
     parser.add_argument("--fps", default="60")
     parser.add_argument("--model", default="blend+bicubic")
@@ -44,7 +45,10 @@ def main() -> None:
 
 
 def _upscale(folder: Path, seconds: int, options: argparse.Namespace) -> tuple[int, Path, Path]:
-    source = counted_film(folder / f"{seconds}.mkv", seconds, rate=RATE, parts=max(seconds // 60, 1))
+    width, height = map(int, options.picture.split("x"))
+    source = counted_film(
+        folder / f"{seconds}.mkv", seconds, rate=RATE, width=width, height=height, parts=max(seconds // 60, 1)
+    )
     output, began = folder / f"{seconds}_out.mkv", time.monotonic()
     words = ["-m", "stinet", "upscale", source, "-o", output, "--model", options.model, "--fps", options.fps,
              "--size", options.size, "--preset", options.preset, "--progress", "none"]  # fmt: skip

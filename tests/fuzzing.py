@@ -22,6 +22,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,25 +167,35 @@ def fuzz(folder: Path, numbers: Sequence[int], limit_s: float = LIMIT_S) -> Iter
     """Damage a film for every number, upscale it, and tell its fate."""
     given = films(folder)
     with Worker("stinet", limit_s) as command, Worker("plain", limit_s) as plain:
+        whole = {path.suffix: _upscale(path, command)[1] for path in given}
         for number in numbers:
             source = given[number % len(given)]
             target = folder / f"damaged_{number:03d}{source.suffix}"
             mutation = mutate(source, target, number)
-            yield _fate(target, mutation, command, plain)
+            yield _fate(target, mutation, command, plain, known=_warnings(whole[source.suffix]))
             target.unlink()
 
 
-def _fate(path: Path, mutation: str, command: "Worker", plain: "Worker") -> Fate:
+def _upscale(path: Path, command: "Worker") -> tuple[dict[str, Any], str]:
+    """What the command line answers for one file, and all that it printed."""
     output = path.with_name("out.mkv")
+    answer = command.ask(["upscale", path, "-o", output, "--model", "blend+bicubic", "--preset", "ultrafast", "-y"])
+    return answer, str(answer.get("said", ""))
+
+
+def _fate(path: Path, mutation: str, command: "Worker", plain: "Worker", known: set[str]) -> Fate:
+    """Upscale one file; `known` are the warnings that the undamaged film gives, too."""
+    output = path.with_name("out.mkv")
+    output.unlink(missing_ok=True)
     before = set(path.parent.iterdir())
     began = time.monotonic()
-    answer = command.ask(["upscale", path, "-o", output, "--model", "blend+bicubic", "--preset", "ultrafast"])
+    answer, said = _upscale(path, command)
     seconds = time.monotonic() - began
     shown = plain.ask([path])
     made = plain.ask([output]) if output.exists() else {"frames": 0}
     output.unlink(missing_ok=True)
     left = set(path.parent.iterdir()) - before
-    code, said = answer.get("code"), str(answer.get("said", answer.get("ended", "")))
+    code, warned = answer.get("code"), _warnings(said) - known
     frames_shown, frames_out = int(shown.get("frames", 0)), int(made.get("frames", 0))
     if "ended" in answer:
         kind = "FFmpeg" if "ended" in shown else str(answer["ended"])
@@ -197,19 +208,21 @@ def _fate(path: Path, mutation: str, command: "Worker", plain: "Worker") -> Fate
     elif frames_out < 2 * frames_shown - 1:
         kind = "lost"
     else:
-        kind = "repaired" if "warning" in said else "ok"
-    for path_left in left:
-        if path_left.is_file():
-            path_left.unlink()
-    name = path.name
-    return Fate(name, mutation, kind, code, _short(said), frames_shown, frames_out, seconds)
-
-
-def _short(said: str) -> str:
-    """The error line, or the warnings of a report."""
+        kind = "repaired" if warned else "ok"
+    for rest in left:
+        if rest.is_dir():
+            shutil.rmtree(rest)
+        else:
+            rest.unlink()
     lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
-    warnings = [line.removeprefix("warning ") for line in lines if line.startswith("warning")]
-    return "; ".join(warnings) if warnings else (lines[-1] if lines else "")
+    told = "; ".join(sorted(warned)) if code == 0 else (lines[-1] if lines else "")
+    return Fate(path.name, mutation, kind, code, told, frames_shown, frames_out, seconds)
+
+
+def _warnings(said: str) -> set[str]:
+    """Those of a report."""
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    return {line.removeprefix("warning ") for line in lines if line.startswith("warning ")}
 
 
 class Worker:

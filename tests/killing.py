@@ -16,7 +16,8 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -93,13 +94,21 @@ class Job:
             return 0
         return sum(line.endswith(b"\n") and "segment" in json.loads(line) for line in lines[1:])
 
-    def is_working(self) -> bool:
-        """Pictures of an unfinished segment are on the disk."""
-        return any((self.journal / "segments").glob("*.part"))
+    def is_working(self, since: float = 0) -> bool:
+        """Pictures of an unfinished segment are on the disk, written after `since` (a killed run leaves some)."""
+        return _any_after(since, (self.journal / "segments").glob("*.part"))
 
-    def is_ending(self) -> bool:
+    def is_ending(self, since: float = 0) -> bool:
         """The final file is being written."""
-        return any(self.journal.glob("*result*"))
+        return _any_after(since, self.journal.glob("*result*"))
+
+
+def _any_after(since: float, paths: Iterable[Path]) -> bool:
+    for path in paths:
+        with suppress(FileNotFoundError):  # moved since it was listed
+            if path.stat().st_mtime >= since:
+                return True
+    return False
 
 
 def clip(path: Path, frames: int, width: int = 48, height: int = 32) -> Path:
@@ -134,16 +143,16 @@ def kill_again(job: Job, kinds: list[str], seed: int) -> Iterator[Kill]:
 
 def _kill(job: Job, kind: str, draw: random.Random) -> Kill | None:
     """Start the job, wait for the moment, kill. None: it had finished before."""
-    began, before = time.monotonic(), job.segments()
+    began, since, before = time.monotonic(), time.time(), job.segments()
     further, delay_s = before + draw.choice((1, 2)), draw.uniform(0, 0.15)
     process = job.start()
     if kind == "start":
         time.sleep(draw.uniform(0.05, 2.0))
     else:
         is_due = {
-            "work": lambda: job.segments() >= further or job.is_ending(),
-            "again": job.is_working,
-            "end": job.is_ending,
+            "work": lambda: job.segments() >= further or job.is_ending(since),
+            "again": lambda: job.is_working(since),
+            "end": lambda: job.is_ending(since),
         }[kind]
         while not is_due() and process.poll() is None:
             if time.monotonic() - began > PATIENCE_S:
