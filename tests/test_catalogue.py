@@ -131,3 +131,9 @@ def test_the_list_has_every_preset_and_the_papers_at_both_alignments(
     assert (small.name, small.note, small.quality) == ("stinet-s", "", "Vid4 25.50 dB / 0.7500")
     assert small.weights.endswith("MB")
     assert small.parameters == sum(p.numel() for p in STINet(SMALL).parameters())
+
+
+@pytest.mark.bad_input(34)
+def test_a_pickle_is_never_loaded_and_convert_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="stinet convert"):
+        clip_function(str(tmp_path / "weights.pth"))

@@ -279,7 +279,7 @@ def _is_folder_for(source: Path, output: Path) -> bool:
 
     A folder of nothing but frames that were written here is a result. So is what a folder of images becomes.
     """
-    from stinet.video.images import holds_only_frames
+    from stinet.video.image_files import holds_only_frames
 
     if source == STREAM or not output.is_dir() or source.is_dir():
         return False

@@ -82,6 +82,8 @@ def weights_file(name: str) -> Path:
     """
     if name.endswith(".safetensors"):
         return Path(name)
+    if name.endswith((".pth", ".pt", ".ckpt", ".bin")):
+        raise ModelError(f"{name}: pickles are not loaded; make a .safetensors file of it with stinet convert")
     if name not in PRESETS:
         raise ModelError(f"unknown model {name!r}: choose from {', '.join((*PRESETS, *PEERS))}, or a .safetensors file")
     file = WEIGHTS / f"{name}.safetensors"

@@ -12,7 +12,8 @@ from PIL import Image
 import stinet
 from stinet.data.benchmarks import Clip, find_clips, windows
 from stinet.errors import ConfigError, InputError
-from stinet.video.images import IMAGE_SUFFIXES, read_images
+from stinet.video.image_files import IMAGE_SUFFIXES
+from stinet.video.images import read_images
 
 VID4 = {"calendar": 41, "city": 34, "foliage": 49, "walk": 47}
 

@@ -11,7 +11,8 @@ from PIL import Image
 from films import pictures  # pyright: ignore[reportMissingImports]
 from stinet.errors import InputError, OutputError
 from stinet.video.frame import Frame, Notes
-from stinet.video.images import ImagesWriter, is_image, probe_images, read_images
+from stinet.video.image_files import ImagesWriter
+from stinet.video.images import is_image, probe_images, read_images
 
 
 def write(out: ImagesWriter, count: int) -> None:

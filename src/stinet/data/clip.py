@@ -25,7 +25,8 @@ from torch import Tensor
 
 from stinet.errors import InputError
 from stinet.ops.resample import crop_to_multiple, downsample, quantize
-from stinet.video.images import IMAGE_SUFFIXES, natural_order
+from stinet.video.image_files import IMAGE_SUFFIXES
+from stinet.video.images import natural_order
 
 __all__ = [
     "VIDEO_SUFFIXES",

@@ -36,7 +36,11 @@ _BITS_PER_PIXEL = {"h264": 0.15, "hevc": 0.1, "av1": 0.06, "vp9": 0.08, "prores"
 """Of an output frame at the default quality, for the estimate of disk space."""
 
 _SEGMENT_PIXELS = 64 * 480 * 270
-"""Source pixels of a segment: about half a minute to some minutes of work on a CPU."""
+"""Source pixels of a segment: a minute or some of work on a CPU."""
+
+_SEGMENT_FRAMES = (24, 256)
+"""Source frames of a segment, least and most. Every segment begins with a key frame: H.264 of a 480x270 clip is 12 %
+larger with segments of 16 source frames, and 2 % with 64."""
 
 Kind = Literal["video", "images", "image", "pipe"]
 
@@ -103,7 +107,8 @@ class Plan:
         """Source frames of a segment."""
         if self.config.segment:
             return self.config.segment
-        return min(max(_SEGMENT_PIXELS // (self.info.width * self.info.height), 16), 256)
+        least, most = _SEGMENT_FRAMES
+        return min(max(_SEGMENT_PIXELS // (self.info.width * self.info.height), least), most)
 
     def journal(self) -> Journal | NoJournal:
         """The journal of this output, as it lies there.

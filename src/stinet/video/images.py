@@ -23,14 +23,11 @@ from PIL import Image, ImageOps
 from stinet.errors import InputError
 from stinet.video.convert import Converter, bits_of, has_alpha, reduce
 from stinet.video.frame import Colour, Frame, Notes, VideoInfo
-from stinet.video.image_files import IMAGE_SUFFIXES, ImagesWriter, holds_only_frames
+from stinet.video.image_files import IMAGE_SUFFIXES
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "READABLE_SUFFIXES",
-    "ImagesWriter",
     "find_images",
-    "holds_only_frames",
     "input_errors",
     "is_image",
     "is_pattern",

@@ -36,9 +36,9 @@ from av.stream import Discard
 
 from stinet.errors import OutputError, StinetError
 from stinet.video.codecs import EncoderChoice
+from stinet.video.container import open_file
 from stinet.video.encode import Segment
 from stinet.video.frame import Notes, VideoInfo
-from stinet.video.read import open_file
 from stinet.video.streams import chapters_of, heads_of
 from stinet.video.tracks import Span, StreamPlan, Track, stream_tags, tags_of, track_of
 

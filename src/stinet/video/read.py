@@ -37,7 +37,6 @@ from stinet.errors import DecodeError, InputError
 from stinet.video.clock import timed
 from stinet.video.container import film_stream, is_encrypted, open_file, stream_info
 from stinet.video.convert import (
-    SWSCALE_MATRIX,
     Converter,
     bits_of,
     colour_of,
@@ -48,11 +47,9 @@ from stinet.video.convert import (
 from stinet.video.frame import Frame, Notes, VideoInfo
 
 __all__ = [
-    "SWSCALE_MATRIX",
     "check_limits",
     "frames_of",
     "note_facts",
-    "open_file",
     "origin_of",
     "part_time_base",
     "probe",

@@ -23,8 +23,8 @@ from av.packet import Packet
 from av.stream import Disposition
 
 from stinet.video.codecs import CONTAINERS
+from stinet.video.container import open_file
 from stinet.video.frame import Notes, StreamInfo, VideoInfo
-from stinet.video.read import open_file
 from stinet.video.tracks import MAC_LANGUAGES, Span, StreamPlan, stream_tags, tags_of, track_of
 
 __all__ = ["FORMATS", "best_suffix", "chapters_of", "format_of", "heads_of", "plan_streams"]
