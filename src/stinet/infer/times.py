@@ -13,8 +13,9 @@ not: a source frame has the ticks `Frame.repeats` too, and its first one stays w
 (`Frame.shown`; pulldown). What is shown at s moves only after `Frame.still_until`: it is the fraction
 (s - m) / (s_i+1 - m) of the way, m being that time or, without it, s_i.
 
-Gaps. In a film of constant rate an interval of n periods has lost n - 1 frames. They are put back, so that it yields
-n K frames; a gap above half a second is no motion that could be guessed, and is treated like a cut.
+Gaps. In a film of constant rate (declared so, and steady up to there) an interval of n periods has lost n - 1 frames.
+They are put back, so that it yields n K frames; a gap above half a second is no motion that could be guessed, and is
+treated like a cut.
 
 Cuts. Where a source frame begins a scene nothing is made between it and the one before: what is due there shows the
 nearer of the two again, the earlier one in a tie. Number and times of the output frames stay as they are.
@@ -165,7 +166,7 @@ class Film:
     ) -> None:
         """`period` is the nominal source period, `tick` the precision of source times.
 
-        Missing frames are put back where `is_constant_rate` is declared.
+        Missing frames are put back where `is_constant_rate` is declared, until a time contradicts it.
         """
         self.rule, self.result, self.notes = rule, result, notes
         self.period, self.tick, self.is_constant_rate = period, tick, is_constant_rate
@@ -247,7 +248,8 @@ class Film:
 
     def _missing(self, step: Fraction) -> int:
         """Frames that an interval has lost."""
-        if not self.is_constant_rate or self._off(step) > self._tolerance:
+        is_steady = self.is_constant_rate and self.result.is_constant_rate  # as declared, and as seen so far
+        if not is_steady or self._off(step) > self._tolerance:
             return 0
         return max(round(step / self.period), 1) - 1
 

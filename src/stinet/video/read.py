@@ -58,6 +58,9 @@ __all__ = [
     "within",
 ]
 
+_BY_DELAY = {"gif", "apng"}
+"""Formats that state a delay for every picture, and no rate."""
+
 _ERRORS_IN_A_ROW = 200
 """Packets in a row that fail before a file counts as undecodable from there on."""
 
@@ -410,7 +413,8 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         time_base=tick,
         origin=origin,
         first=stamp - origin if stamp is not None else Fraction(0),
-        is_constant_rate=not nominal or not average or abs(nominal / average - 1) < Fraction(1, 1000),
+        is_constant_rate=container.format.name not in _BY_DELAY
+        and (not nominal or not average or abs(nominal / average - 1) < Fraction(1, 1000)),
         rotation=rotation,
         is_mirrored=is_mirrored,
         sample_aspect=(1 / aspect if turned else aspect) if aspect > 0 else Fraction(1),
