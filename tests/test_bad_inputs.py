@@ -623,26 +623,6 @@ def test_known_suffixes_are_listed_for_an_unknown_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
-@pytest.mark.bad_input(29, 30)
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    source = clip(tmp_path / "clip.mp4", 400)
-    for name in ("alone", "stopped"):
-        (tmp_path / name).mkdir()
-    alone, stopped = Job(source, tmp_path / "alone" / "out.mp4"), Job(source, tmp_path / "stopped" / "out.mp4")
-    expected = alone.finish()
-    process = stopped.start()
-    until = time.monotonic() + 60
-    while not stopped.segments() and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert stopped.segments() >= 1
-    assert not stopped.output.exists()
-    assert stopped.finish() == expected
-    assert [path.name for path in stopped.output.parent.iterdir()] == ["out.mp4"]
-
-
 @pytest.mark.bad_input(30)
 def test_a_run_that_was_killed_three_times_ends_with_the_same_bytes(tmp_path: Path) -> None:
     source = clip(tmp_path / "clip.mp4", 160)
@@ -699,33 +679,6 @@ def test_a_film_that_counts_loses_nothing_and_memory_stays_flat(tmp_path: Path) 
             assert np.allclose(old, new, rtol=0, atol=0.00101)
     assert (made.subtitles, made.chapters) == (given.subtitles, given.chapters)
     assert max(abs(at - second) for second, at in enumerate(made.beeps[0])) < 0.001
-
-
-@pytest.mark.bad_input(39)
-def test_nothing_asks_for_the_network(tmp_path: Path) -> None:
-    source = film(tmp_path / "a.mp4", pictures(2, 32, 24))
-    code = (
-        "import socket, sys\n"
-        "def refuse(*words, **names): raise AssertionError('the network was asked')\n"
-        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
-        "sys.argv = ['stinet', *sys.argv[1:]]\n"
-        "from stinet.__main__ import main\n"
-        "main()\n"
-    )
-    words = [
-        sys.executable,
-        "-c",
-        code,
-        "upscale",
-        str(source),
-        "-o",
-        str(tmp_path / "out.mkv"),
-        "--model",
-        "stinet-xs",
-    ]
-    ran = subprocess.run(words, check=False, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    assert len(times(tmp_path / "out.mkv")) == 4
 
 
 # damage
