@@ -4,6 +4,7 @@ Times are Fractions of a second from decode to encode; float appears only in pri
 rotation that the file asks for has been applied), h w 3. This file knows no codec.
 """
 
+import re
 import threading
 from collections import Counter
 from dataclasses import dataclass
@@ -184,4 +185,12 @@ class Notes:
             return self._warnings()
 
     def _warnings(self) -> tuple[str, ...]:
-        return (*self._warned, *(f"{number:,} {what}" for what, number in self._counts.items() if number))
+        return (*self._warned, *(_counted(number, what) for what, number in self._counts.items() if number))
+
+
+def _counted(number: int, what: str) -> str:
+    """Say "1 corrupt packet skipped" where it is but one."""
+    return f"{number:,} {_PLURAL.sub(r'\1', what, count=1) if number == 1 else what}"
+
+
+_PLURAL = re.compile(r"\b(frame|packet|picture|line|stamp)s\b")
