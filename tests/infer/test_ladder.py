@@ -208,7 +208,7 @@ def test_memory_that_ends_while_a_frame_is_redone_takes_smaller_tiles_for_it_alo
     runner = Runner(Both("float16", "cpu", ["cpu", "float32"]), TileConfig(size_px=140), notes, budget_bytes=BIG)
     made = made_by(runner, film(3, 140))
     assert_same(made, made_by(Runner(Repeat(scale=2), TileConfig(), Notes(), budget_bytes=BIG), film(3, 140)))
-    assert (runner.tile_px, notes.lines) == (140, ("1 frames redone in float32",))
+    assert (runner.tile_px, notes.lines) == (140, ("1 frame redone in float32",))
 
 
 def test_what_is_chosen_follows_from_the_memory_and_stays() -> None:

@@ -190,7 +190,8 @@ class Notes:
 
 def _counted(number: int, what: str) -> str:
     """Say "1 corrupt packet skipped" where it is but one."""
-    return f"{number:,} {_PLURAL.sub(r'\1', what, count=1) if number == 1 else what}"
+    return f"{number:,} {what}" if number != 1 else f"1 {_PLURAL.sub(_SINGULAR, what, count=1)}"
 
 
 _PLURAL = re.compile(r"\b(frame|packet|picture|line|stamp)s\b")
+_SINGULAR = r"\1"
