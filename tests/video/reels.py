@@ -11,6 +11,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 
 RATE = Fraction(25)
+WEIGHTS = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 
 
 def picture_of(planes: Sequence[np.ndarray], width: int, height: int, layout: str, k: int = 0) -> VideoFrame:
@@ -87,3 +88,26 @@ def with_pulldown(path: Path) -> Path:
             pictures += 1
     path.write_bytes(data)
     return path
+
+
+def as_rgb(planes: list[np.ndarray], bits: int, matrix: int, *, is_full: bool) -> np.ndarray:
+    """H.273, in float64."""
+    red_weight, blue_weight = WEIGHTS[matrix]
+    y, cb, cr = (plane.astype(np.float64) for plane in planes[:3])
+    step, top = 2 ** (bits - 8), 2**bits - 1
+    luma = y / top if is_full else (y - 16 * step) / (219 * step)
+    cb, cr = ((c - 128 * step) / (top if is_full else 224 * step) for c in (cb, cr))
+    red, blue = luma + 2 * (1 - red_weight) * cr, luma + 2 * (1 - blue_weight) * cb
+    return np.stack([red, (luma - red_weight * red - blue_weight * blue) / (1 - red_weight - blue_weight), blue], -1)
+
+
+def as_planes(rgb: np.ndarray, bits: int, matrix: int, *, is_full: bool) -> np.ndarray:
+    """And back; 3 h w."""
+    red_weight, blue_weight = WEIGHTS[matrix]
+    red, green, blue = np.moveaxis(rgb.astype(np.float64) / 65535, -1, 0)
+    luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
+    cb, cr = (blue - luma) / (2 * (1 - blue_weight)), (red - luma) / (2 * (1 - red_weight))
+    step, top = 2 ** (bits - 8), 2**bits - 1
+    if is_full:
+        return np.stack([luma * top, cb * top + 128 * step, cr * top + 128 * step])
+    return np.stack([luma * 219 * step + 16 * step, cb * 224 * step + 128 * step, cr * 224 * step + 128 * step])

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from reels import (  # pyright: ignore[reportMissingImports]
     as_fields,
+    as_planes,
+    as_rgb,
     picture_of,
     planes_of,
     reel,
@@ -21,7 +23,6 @@ from stinet.video.frame import Light, Mastering, Notes
 from stinet.video.read import probe, read_frames
 
 RANDOM = np.random.default_rng(5)
-WEIGHTS = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 
 
 def stored(layout: str, bits: int, width: int = 16, height: int = 8) -> list[np.ndarray]:
@@ -33,29 +34,6 @@ def stored(layout: str, bits: int, width: int = 16, height: int = 8) -> list[np.
         kind = np.uint8 if bits == 8 else "<u2"
         planes.append(RANDOM.integers(low * step, high * step, (plane.height, plane.width)).astype(kind))
     return planes
-
-
-def as_rgb(planes: list[np.ndarray], bits: int, matrix: int, *, is_full: bool) -> np.ndarray:
-    """H.273, in float64."""
-    red_weight, blue_weight = WEIGHTS[matrix]
-    y, cb, cr = (plane.astype(np.float64) for plane in planes[:3])
-    step, top = 2 ** (bits - 8), 2**bits - 1
-    luma = y / top if is_full else (y - 16 * step) / (219 * step)
-    cb, cr = ((c - 128 * step) / (top if is_full else 224 * step) for c in (cb, cr))
-    red, blue = luma + 2 * (1 - red_weight) * cr, luma + 2 * (1 - blue_weight) * cb
-    return np.stack([red, (luma - red_weight * red - blue_weight * blue) / (1 - red_weight - blue_weight), blue], -1)
-
-
-def as_planes(rgb: np.ndarray, bits: int, matrix: int, *, is_full: bool) -> np.ndarray:
-    """And back; 3 h w."""
-    red_weight, blue_weight = WEIGHTS[matrix]
-    red, green, blue = np.moveaxis(rgb.astype(np.float64) / 65535, -1, 0)
-    luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
-    cb, cr = (blue - luma) / (2 * (1 - blue_weight)), (red - luma) / (2 * (1 - red_weight))
-    step, top = 2 ** (bits - 8), 2**bits - 1
-    if is_full:
-        return np.stack([luma * top, cb * top + 128 * step, cr * top + 128 * step])
-    return np.stack([luma * 219 * step + 16 * step, cb * 224 * step + 128 * step, cr * 224 * step + 128 * step])
 
 
 @pytest.mark.bad_input(14)

@@ -7,12 +7,14 @@ chroma is interpolated), and from there by the definition, in float32: with s = 
     Y = y / (2^n - 1),          Cb, Cr = (c - 128 s) / (2^n - 1)                        full                       (2)
     R = Y + 2 (1 - kr) Cr,  B = Y + 2 (1 - kb) Cb,  G = (Y - kr R - kb B) / (1 - kr - kb)                          (3)
 
-and R, G, B clipped to 0..1 times 65535. (swscale's own way there puts white at 65283 or 65472 of 65535.)
+and R, G, B clipped to 0..1 times 65535. (swscale's own way there puts white at 65283 or 65472 of 65535.) `code_planes`
+goes the other way: (3), (1) and (2) solved for y and c, and rounded to the nearest code.
 
 A display matrix is applied to the pixels here, once; nobody after this file turns anything.
 """
 
 import struct
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -30,12 +32,15 @@ __all__ = [
     "SWSCALE_MATRIX",
     "Converter",
     "bits_of",
+    "code_planes",
     "colour_of",
     "has_alpha",
+    "is_grey",
     "is_rgb",
     "name_of_matrix",
     "reduce",
     "turn_of",
+    "widen",
 ]
 
 SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
@@ -59,6 +64,9 @@ _CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation
 _BROADCAST = frozenset({"av1", "h264", "hevc", "libdav1d", "mpeg2video", "mpeg4", "prores", "vp8", "vp9"})
 """Decoders whose grey, when no range is said, is limited as their colour is."""
 
+_BAND_PIXELS = 1 << 15
+"""Pixels that are converted at once: few enough for the processor's cache."""
+
 Pixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 Opacity = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
@@ -79,7 +87,7 @@ class Converter:
             self.notes.count(f"frames of another size scaled to {self.info.width}x{self.info.height}")
         rgb, alpha = self._deep(picture, size) if bits_of(picture.format) > 8 else self._shallow(picture, size)
         if self.is_deep and rgb.dtype == np.uint8:
-            rgb, alpha = _widen(rgb), None if alpha is None else _widen(alpha)
+            rgb, alpha = widen(rgb), None if alpha is None else widen(alpha)
         elif not self.is_deep and rgb.dtype == np.uint16:
             rgb, alpha = reduce(rgb), None if alpha is None else reduce(alpha)
         if alpha is not None and alpha.min() == np.iinfo(alpha.dtype).max:
@@ -108,7 +116,7 @@ class Converter:
         is_full = self.info.colour.is_full_range
         made = self._reformat(picture, size, "rgba" if transparent else "rgb24", is_full=is_full).to_ndarray()
         rgb = np.ascontiguousarray(made[..., :3])
-        if _is_grey(picture.format) and picture.format.bits_per_pixel >= 8 and not is_full:
+        if is_grey(picture.format) and picture.format.bits_per_pixel >= 8 and not is_full:
             rgb = _LIMITED_GREY[rgb.astype(np.uint8)]  # swscale takes every grey for full range
         return rgb, np.ascontiguousarray(made[..., 3]) if transparent else None
 
@@ -133,7 +141,7 @@ class Converter:
                 p / np.float32(2**bits - 1) for p in _planes(self._reformat(picture, size, kind, is_full=True), "<u2")
             ]
             rgb, opacity = [planes[k] for k in (2, 0, 1)], planes[3] if transparent else None
-        elif _is_grey(layout):
+        elif is_grey(layout):
             made = self._reformat(picture, size, "ya16le" if transparent else f"gray{bits}le", is_full=True)
             stored = _planes(made, "<u2", 2 if transparent else 1)[0]
             grey = _level(stored[..., 0], bits, is_full=is_full)
@@ -164,6 +172,37 @@ def _matrixed(planes: list[np.ndarray], bits: int, colour: Colour) -> list[Float
     return [red, green, blue]
 
 
+def code_planes(
+    rgb: Pixels, planes: Sequence[UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]], bits: int, colour: Colour
+) -> None:
+    """Fill Y', Cb, Cr (or Y' alone) with the `bits`-bit codes of `rgb`: Eq. (3), then (1) or (2), backwards."""
+    height, width, _ = rgb.shape
+    factors, offsets = _codes_of_rgb(bits, colour, np.iinfo(rgb.dtype).max)
+    most = np.float32(2**bits - 1)
+    band = max(_BAND_PIXELS // width, 1)
+    for top in range(0, height, band):
+        rows = slice(top, top + band)
+        channels = [rgb[rows, :, k].astype(np.float32) for k in range(3)]
+        for plane, factor, offset in zip(planes, factors, offsets, strict=False):
+            code = channels[0] * factor[0]
+            code += channels[1] * factor[1]
+            code += channels[2] * factor[2]
+            code += offset
+            plane[rows] = np.minimum(code, most, out=code)  # full range: Cb and Cr of 1/2 have no code of their own
+
+
+def _codes_of_rgb(bits: int, colour: Colour, top: int) -> tuple[Float32[np.ndarray, "3 3"], Float32[np.ndarray, "3"]]:
+    """Factors of R, G, B in 0..top for Y', Cb, Cr, and what is added: the code is the whole part of the sum."""
+    red, blue = LUMA_WEIGHTS.get(colour.matrix, LUMA_WEIGHTS[_BT709])
+    luma = np.array([red, 1 - red - blue, blue])
+    channel = np.eye(3)
+    factors = np.stack([luma, (channel[2] - luma) / (2 * (1 - blue)), (channel[0] - luma) / (2 * (1 - red))])
+    step, full = 1 << (bits - 8), 2**bits - 1
+    reach = np.array([full, full, full] if colour.is_full_range else [219 * step, 224 * step, 224 * step])
+    offset = np.array([0 if colour.is_full_range else 16 * step, 128 * step, 128 * step]) + 0.5
+    return (factors * reach[:, None] / top).astype(np.float32), offset.astype(np.float32)
+
+
 def _level(luma: np.ndarray, bits: int, *, is_full: bool) -> Float32[np.ndarray, "h w"]:
     """Y of Eq. (1) or (2)."""
     if is_full:
@@ -181,11 +220,12 @@ def _planes(picture: VideoFrame, kind: str, channels: int = 1) -> list[np.ndarra
     for plane in picture.planes:
         rows = np.frombuffer(plane, kind).reshape(plane.height, -1)  # pyright: ignore
         rows = rows[:, : plane.width * channels]
-        found.append(rows if channels == 1 and not _is_grey(picture.format) else rows.reshape(len(rows), -1, channels))
+        found.append(rows if channels == 1 and not is_grey(picture.format) else rows.reshape(len(rows), -1, channels))
     return found
 
 
-def _widen(shallow: UInt8[np.ndarray, "..."]) -> UInt16[np.ndarray, "..."]:
+def widen(shallow: UInt8[np.ndarray, "..."]) -> UInt16[np.ndarray, "..."]:
+    """Eight bit to the same level of sixteen."""
     return shallow.astype(np.uint16) * np.uint16(257)
 
 
@@ -224,9 +264,9 @@ def colour_of(stream: Any, first: VideoFrame) -> Colour:
     """How the stream's pictures become R'G'B'; where it names no matrix, what players take."""
     context = stream.codec_context
     matrix = first.colorspace if first.colorspace != _UNSAID else context.colorspace
-    needs_none = is_rgb(first.format) or _is_grey(first.format)
+    needs_none = is_rgb(first.format) or is_grey(first.format)
     is_guessed = matrix not in SWSCALE_MATRIX and not needs_none
-    if is_guessed or (_is_grey(first.format) and matrix not in SWSCALE_MATRIX):
+    if is_guessed or (is_grey(first.format) and matrix not in SWSCALE_MATRIX):
         matrix = _BT709 if first.height >= 720 else _BT601
     return Colour(
         matrix=_RGB if is_rgb(first.format) else matrix,
@@ -243,7 +283,7 @@ def _is_full_range(context: Any, first: VideoFrame) -> bool:
     if is_rgb(first.format) or first.format.name.startswith("yuvj"):
         return True
     said = first.color_range or context.color_range
-    if said == ColorRange.UNSPECIFIED and _is_grey(first.format):
+    if said == ColorRange.UNSPECIFIED and is_grey(first.format):
         return context.name not in _BROADCAST
     return said == ColorRange.JPEG
 
@@ -300,7 +340,8 @@ def is_rgb(layout: VideoFormat) -> bool:
     return layout.is_rgb or layout.has_palette or layout.name.startswith(("gbr", "xyz"))
 
 
-def _is_grey(layout: VideoFormat) -> bool:
+def is_grey(layout: VideoFormat) -> bool:
+    """Whether pictures of this format have no colour."""
     return layout.name.startswith(("gray", "ya8", "ya16", "mono"))
 
 

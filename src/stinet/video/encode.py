@@ -10,6 +10,10 @@ Promises
 - As many packets as frames, or an error: nothing is swallowed.
 - The file grows as `NAME.part`, reaches the disk, and only then gets its name.
 
+Opaque frames of 8 bit become Y'CbCr of 8 bit by swscale. In every other case (deeper frames, deeper codes, grey,
+alpha) they are brought to 4:4:4 codes by the definition, since swscale takes 65283 of 65535 for white, every grey for
+full range, and adds 1 to alpha; it then only reduces the colour planes to 4:2:2 or 4:2:0.
+
 y4m has a rate instead of times: frames are written in their order, and that they are evenly spaced is the caller's
 promise.
 """
@@ -27,13 +31,15 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from jaxtyping import UInt8, UInt16
 
 from stinet.errors import OutputError, StinetError
 from stinet.runtime import quiet_encoders
 from stinet.video.codecs import Y4M_COLOURS
-from stinet.video.convert import SWSCALE_MATRIX
+from stinet.video.convert import SWSCALE_MATRIX, code_planes, is_grey, is_rgb, reduce, widen
 from stinet.video.encoder import EncoderChoice, hardware_accelerator, prepare_encoder
 from stinet.video.frame import Frame
 
@@ -298,6 +304,7 @@ class _Pictures:
 
     def __init__(self, choice: EncoderChoice) -> None:
         self.choice = choice
+        self.layout = VideoFormat(choice.pix_fmt)
         self.reformatter = VideoReformatter()
 
     def __call__(self, frame: Frame) -> VideoFrame:
@@ -306,12 +313,14 @@ class _Pictures:
             raise AssertionError(f"frame of {frame.rgb.shape}, writer of {choice.size}")
         matrix = SWSCALE_MATRIX.get(colour.matrix, SWSCALE_MATRIX[1])
         stored_range = ColorRange.JPEG if colour.is_full_range else ColorRange.MPEG
+        is_plain = frame.rgb.dtype == np.uint8 and choice.bits == 8
+        packs = is_rgb(self.layout) or (is_plain and not is_grey(self.layout) and not choice.keeps_alpha)
         picture = self.reformatter.reformat(
-            _packed(frame, keeps_alpha=choice.keeps_alpha),
+            _packed(frame, choice) if packs else _coded(frame, choice, self.layout),
             format=choice.pix_fmt,
             src_colorspace=matrix,
             dst_colorspace=matrix,
-            src_color_range=ColorRange.JPEG,
+            src_color_range=ColorRange.JPEG if packs else stored_range,
             dst_color_range=stored_range,
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
             threads=1,
@@ -325,16 +334,45 @@ class _Pictures:
         return picture
 
 
-def _packed(frame: Frame, *, keeps_alpha: bool) -> VideoFrame:
-    """The frame as FFmpeg's RGB or RGBA of the same depth."""
-    is_deep = frame.rgb.dtype == np.uint16
-    if not keeps_alpha:
-        return VideoFrame.from_ndarray(frame.rgb, format="rgb48le" if is_deep else "rgb24")
-    alpha = frame.alpha
+def _packed(frame: Frame, choice: EncoderChoice) -> VideoFrame:
+    """The frame as FFmpeg's RGB or RGBA: 8 bit for 8 bit, otherwise 16."""
+    rgb, alpha = frame.rgb, _opacity(frame) if choice.keeps_alpha else None
+    is_deep = choice.bits > 8
+    if is_deep != (rgb.dtype == np.uint16):  # swscale would shift where it must scale
+        fit = widen if is_deep else reduce
+        rgb, alpha = fit(rgb), None if alpha is None else fit(alpha)
     if alpha is None:
-        alpha = np.full(frame.rgb.shape[:2], np.iinfo(frame.rgb.dtype).max, frame.rgb.dtype)
-    rgba = np.concatenate((frame.rgb, alpha[..., None]), axis=2)
+        return VideoFrame.from_ndarray(rgb, format="rgb48le" if is_deep else "rgb24")
+    rgba = np.concatenate((rgb, alpha[..., None]), axis=2)
     return VideoFrame.from_ndarray(rgba, format="rgba64le" if is_deep else "rgba")
+
+
+def _opacity(frame: Frame) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+    if frame.alpha is not None:
+        return frame.alpha
+    return np.full(frame.rgb.shape[:2], np.iinfo(frame.rgb.dtype).max, frame.rgb.dtype)
+
+
+def _coded(frame: Frame, choice: EncoderChoice, layout: VideoFormat) -> VideoFrame:
+    """The frame as grey or 4:4:4 codes of the choice's depth."""
+    height, width, _ = frame.rgb.shape
+    bits, has_glass = choice.bits, choice.keeps_alpha
+    is_pair = is_grey(layout) and has_glass  # grey and opacity side by side
+    kind = "ya" if is_pair else "gray" if is_grey(layout) else "yuva444p" if has_glass else "yuv444p"
+    ending = f"{bits}le" if bits > 8 else "8" if is_pair else ""
+    picture = VideoFrame(width, height, f"{kind}{ending}")
+    planes = [
+        np.frombuffer(plane, "<u2" if bits > 8 else np.uint8).reshape(height, -1)  # pyright: ignore
+        for plane in picture.planes
+    ]
+    if is_pair:
+        planes = [planes[0][:, 0::2], planes[0][:, 1::2]]
+    planes = [plane[:, :width] for plane in planes]
+    code_planes(frame.rgb, planes[:-1] if has_glass else planes, bits, choice.colour)
+    if has_glass:
+        scale = np.float32((2**bits - 1) / np.iinfo(frame.rgb.dtype).max)
+        planes[-1][:] = _opacity(frame) * scale + np.float32(0.5)
+    return picture
 
 
 def _sync_folder(folder: Path) -> None:
