@@ -212,9 +212,9 @@ def test_an_odd_size_goes_through_h264_unpadded(tmp_path: Path) -> None:
 
 @pytest.mark.bad_input(7)
 def test_a_size_beyond_the_codec_is_refused_before_the_run(tmp_path: Path) -> None:
-    source = film(tmp_path / "a.mp4", pictures(2))
+    source = film(tmp_path / "a.mp4", [rgb[:4] for rgb in pictures(2, 128)])
     with pytest.raises(StinetError, match=r"\d") as error:
-        up(source, tmp_path / "out.mp4", EncodeConfig(codec="h264"), size="x260")
+        up(source, tmp_path / "out.mp4", EncodeConfig(codec="h264"), size="x130")
     assert error.value.exit_code in (2, 4, 6)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
@@ -690,6 +690,14 @@ def test_forty_damaged_files_end_well_or_with_an_error_that_says_why(tmp_path: P
     assert [f"{f.name} ({f.mutation}): {f.kind} {f.code} {f.said}" for f in fates if f.kind in BAD] == []
     assert sum(fate.kind in ("ok", "repaired") for fate in fates) >= 20
     assert max(fate.seconds for fate in fates) < 20
+
+
+@pytest.mark.bad_input(9, 18)
+def test_damage_that_once_ended_in_a_traceback_or_in_hours_of_stills_is_survived(tmp_path: Path) -> None:
+    """Sound of a codec that nobody knows (296, 386); a transport stream whose clock leaps by 50 minutes (665)."""
+    fates = list(fuzz(tmp_path, (296, 386, 665)))
+    assert [(fate.kind, fate.code) for fate in fates] == [("repaired", 0)] * 3, fates
+    assert max(fate.frames_out for fate in fates) < 200
 
 
 def test_input_error_is_what_a_missing_file_gives(tmp_path: Path) -> None:

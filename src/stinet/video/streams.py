@@ -138,7 +138,7 @@ class _Asking:
         if info.kind == "data" and is_slowed:
             return replace(drop, why="its times mean nothing in slow motion")
         plans = [copy]
-        if info.kind == "audio":
+        if info.kind == "audio" and stream.codec_context is not None:  # None: of a codec that FFmpeg does not know
             plans.append(replace(drop, action="convert", to=self._sound))
         if info.kind == "subtitle" and info.codec in _TEXT_CODECS:
             plans.append(replace(drop, action="convert", to=_TEXT.get(self.name, "")))
