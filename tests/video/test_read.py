@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -120,6 +121,20 @@ def test_a_matrix_that_is_not_said_is_guessed_and_noted(tmp_path: Path, height: 
     notes = Notes()
     list(read_frames(path, notes=notes))
     assert any(name in line for line in notes.lines)
+
+
+@pytest.mark.bad_input(14)
+@pytest.mark.parametrize(("matrix", "name"), [(8, "YCgCo"), (14, "ICtCp"), (13, "number 13")])
+def test_a_matrix_that_is_not_known_here_is_named(tmp_path: Path, matrix: int, name: str) -> None:
+    def tag(stream: Any) -> None:
+        stream.codec_context.colorspace = matrix
+
+    notes = Notes()
+    path = film(tmp_path / "a.mp4", pictures(2), prepare=tag)
+    list(read_frames(path, notes=notes))
+    assert f"colour matrix {name} is not known here, taken as BT.601" in notes.warnings
+    assert not any("not said" in line for line in notes.warnings)
+    assert probe(path).colour.unknown_matrix == matrix
 
 
 def test_ten_bit_read_as_eight_is_said(tmp_path: Path) -> None:

@@ -261,11 +261,12 @@ def turn_of(picture: VideoFrame) -> tuple[int, bool]:
 
 
 def colour_of(stream: Any, first: VideoFrame) -> Colour:
-    """How the stream's pictures become R'G'B'; where it names no matrix, what players take."""
+    """How the stream's pictures become R'G'B'; where it names no matrix that is known here, what players take."""
     context = stream.codec_context
     matrix = first.colorspace if first.colorspace != _UNSAID else context.colorspace
     needs_none = is_rgb(first.format) or is_grey(first.format)
     is_guessed = matrix not in SWSCALE_MATRIX and not needs_none
+    unknown = matrix if is_guessed and matrix not in (_RGB, _UNSAID) else None
     if is_guessed or (is_grey(first.format) and matrix not in SWSCALE_MATRIX):
         matrix = _BT709 if first.height >= 720 else _BT601
     return Colour(
@@ -274,6 +275,7 @@ def colour_of(stream: Any, first: VideoFrame) -> Colour:
         transfer=first.color_trc,
         is_full_range=_is_full_range(context, first),
         is_guessed=is_guessed,
+        unknown_matrix=unknown,
         mastering=_mastering(first),
         light=_light(first),
     )
@@ -290,7 +292,20 @@ def _is_full_range(context: Any, first: VideoFrame) -> bool:
 
 def name_of_matrix(matrix: int) -> str:
     """As people call it."""
-    return {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 10: "BT.2020"}.get(matrix, f"matrix {matrix}")
+    return _NAMES.get(matrix, f"number {matrix}")
+
+
+_NAMES = {
+    1: "BT.709",
+    4: "FCC",
+    5: "BT.601",
+    6: "BT.601",
+    7: "SMPTE 240M",
+    8: "YCgCo",
+    9: "BT.2020",
+    10: "BT.2020",
+    14: "ICtCp",
+}
 
 
 def _mastering(picture: VideoFrame) -> Mastering | None:

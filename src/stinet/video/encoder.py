@@ -86,7 +86,8 @@ class EncoderChoice:
 
 def _colour_to_json(colour: Colour) -> dict[str, Any]:
     plain: dict[str, Any] = {
-        name: getattr(colour, name) for name in ("matrix", "primaries", "transfer", "is_full_range", "is_guessed")
+        name: getattr(colour, name)
+        for name in ("matrix", "primaries", "transfer", "is_full_range", "is_guessed", "unknown_matrix")
     }
     if colour.mastering is not None:
         points = {name: [str(value) for value in getattr(colour.mastering, name)] for name in _POINTS}

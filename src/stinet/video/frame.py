@@ -70,7 +70,9 @@ class Colour:
     transfer: int = 2
     is_full_range: bool = False
     is_guessed: bool = False
-    """The file names no matrix; `matrix` is what players assume for its size."""
+    """The file names no matrix that is known here; `matrix` is what players assume for its size."""
+    unknown_matrix: int | None = None
+    """The matrix that the file names, where it is not known here."""
     mastering: Mastering | None = None
     light: Light | None = None
 
