@@ -1,0 +1,1 @@
+"""The clip function of a network, compiled by other engines than PyTorch."""

@@ -1,0 +1,470 @@
+r"""The compact network written in OpenVINO's operations: what `STINet.features` and `STINet.restore` compute.
+
+The graph is written by hand rather than traced: feature maps then stay in the order that convolutions like
+(channels last), L and H are one batch wherever they share weights, and no operation asks for a size at run time. Its
+structure depends on the number of source frames and of in-between frames of every interval; frame size, the times
+themselves and the stamps are inputs, so that neither a new size nor a new fraction needs a new graph.
+
+Against the network's own code, and equal to it but for rounding:
+
+    warp                 a deformable convolution with the identity as its weights, the flow clamped to the picture
+    modulated sampling   DeformableConvolution, which is zero outside the picture as ours is
+    bicubic estimate     a 5x5 convolution to all sub-pixels, added to the heads before they are unfolded
+    gain                 multiplied into the heads' weights
+
+Inside, flows are (dy, dx), as DeformableConvolution reads them; inputs are (dx, dy), as everywhere else. Whatever
+is a place in the picture, a frame's own colours, or a sum over many pixels is marked to stay float32 when the rest is
+computed in bfloat16.
+
+This file compiles nothing and holds no tensor of a clip.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openvino
+from jaxtyping import Float
+from openvino import opset13 as op
+from torch import Tensor, nn
+
+from stinet.config import ModelConfig
+from stinet.model.blocks import SLOPE
+from stinet.model.relate import adjacency
+from stinet.model.stinet import STINet
+from stinet.model.timeline import Timeline
+from stinet.ops.resample import upsample
+
+__all__ = ["features_graph", "restore_graph", "times_of", "unsupported"]
+
+Node = Any
+"""An OpenVINO operation or one of its outputs."""
+
+_KEEPS = "precise_0"
+"""The mark of an operation that keeps float32."""
+
+
+def unsupported(config: ModelConfig) -> str:
+    """What of a network this graph has no words for; empty when it has all."""
+    wanted = {
+        "high": "folded", "features": "compact", "branches": "both", "upsampler": "direct", "fusion": "residual",
+        "branch_shared": True, "blocks_shared": True, "offsets_from": "both", "residual_base": True, "aligned": True,
+        "flow_guided": True, "flow": "adapted", "branch_blocks": 0,
+    }  # fmt: skip
+    other = [f"{name} {value}" for name in wanted if (value := getattr(config, name)) != wanted[name]]
+    return ", ".join(other + (["relate lstm"] if config.relate == "lstm" else []))
+
+
+def features_graph(net: STINet) -> openvino.Model:
+    """S-SR: frames (n 3 h w) to L and H."""
+    frames = _parameter("frames", -1, 3, -1, -1)
+    parts: Any = net.features_net
+    low = _blocks(_leaky(_conv(frames, parts.head)), parts.low)
+    high = _blocks(_leaky(_conv(low, parts.lift)), parts.high)
+    return openvino.Model([op.result(low), op.result(high)], [frames], "features")
+
+
+def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
+    """The inputs that only times decide: fractions, factors of Eq. (1) between output frames, and stamps."""
+    before, after = [], []
+    last = len(line.order) - 1
+    for index, place in enumerate(line.order):
+        tau = line.position(index)[1]
+        left = line.position(max(index - 1, 0))[1]
+        right = line.position(min(index + 1, last))[1] or 1.0
+        is_made = place >= line.sources
+        before.append((tau - left) / tau if is_made else (0.0 if index == 0 else 1 - left))
+        after.append((right - tau) / (1 - tau) if is_made else (0.0 if index == last else right))
+    given = {"stamps": np.array(line.stamps, np.float32)}
+    if line.sources > 1:
+        given |= {name: _column(values) for name, values in (("before", before), ("after", after))}
+    if line.between:
+        given["tau"] = _column([tau for _, tau in line.between])
+    return given
+
+
+def restore_graph(net: STINet, line: Timeline) -> openvino.Model:
+    """Everything after S-SR, for clips with as many frames in every interval as `line` has.
+
+    Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w), the grids `lowest` and `highest`
+    (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 h w 2: every pixel in grid_sample's
+    coordinates) and `unit` (2: a pixel in them); `area` (pixels of a frame); and those of `times_of`.
+    Output: frames (u 3 sh sw), not clamped.
+    """
+    return _Writer(net, line).model()
+
+
+class _Writer:
+    """Writes one graph, top to bottom as `STINet.restore`."""
+
+    def __init__(self, net: STINet, line: Timeline) -> None:
+        self.net: Any = net
+        self.line = line
+        self.has_flow = line.sources > 1
+        self.parameters: dict[str, Node] = {}
+
+    def model(self) -> openvino.Model:
+        channels = self.net.config.channels
+        frames = self._input("frames", self.line.sources, 3, -1, -1)
+        low, high = (self._input(name, self.line.sources, channels, -1, -1) for name in ("low", "high"))
+        x, base, flows = self._interpolated(frames, low, high)
+        for module in self.net.local:
+            x = self._local(module, x, flows)
+        out = self._reconstructed(x, self._modulators(x), base)
+        return openvino.Model([op.result(out)], list(self.parameters.values()), "restore")
+
+    def _input(self, name: str, *shape: int) -> Node:
+        if name not in self.parameters:
+            self.parameters[name] = _parameter(name, *shape)
+        return self.parameters[name]
+
+    def _flow_input(self, name: str) -> Node:
+        return _flipped(self._input(name, self.line.sources - 1, 2, -1, -1))
+
+    # phase 1, ST-FI
+
+    def _interpolated(self, frames: Node, low: Node, high: Node) -> tuple[Node, Node, tuple[Node, Node] | None]:
+        """L and H of all frames as one batch of 2 u, the base of all frames, flows to the frames before and after."""
+        if not self.has_flow:
+            return op.concat([low, high], 0), frames, None
+        ahead, back = self._flow_input("ahead"), self._flow_input("back")
+        if not self.line.between:
+            return op.concat([low, high], 0), frames, self._neighbour_flows(ahead, back, None)
+        left = [interval for interval, _ in self.line.between]
+        right = [interval + 1 for interval in left]
+        tau = self._input("tau", len(left), 1, 1, 1)
+        rest = _exact(op.subtract(_number(1.0), tau))
+        to_left = _exact(op.multiply(_take(back, left), tau))
+        to_right = _exact(op.multiply(_take(ahead, left), rest))
+        pair = _take(frames, left), _take(frames, right)
+        if self.net.config.flow_refined:
+            warped = [self._warp_cubic(image, flow) for image, flow in zip(pair, (to_left, to_right), strict=True)]
+            motion, correction = self._motion([to_left, to_right, *warped])
+            to_left = _exact(op.add(to_left, _channels(correction, 0, 2)))
+            to_right = _exact(op.add(to_right, _channels(correction, 2, 4)))
+            share = _exact(op.sigmoid(_exact(op.add(_logit(tau, rest), _channels(correction, 4, 5)))))
+        else:
+            motion, _ = self._motion([to_left, to_right])
+            share = tau
+        blend = _lerp(self._warp_cubic(pair[0], to_left), self._warp_cubic(pair[1], to_right), share, exact=True)
+        made = self._made(motion, (low, high), (left, right), (to_left, to_right), share)
+        x = op.concat([part for level, given in enumerate((low, high)) for part in self._joined(given, made, level)], 0)
+        base = op.concat(self._joined(frames, blend, 0), 0)
+        return x, base, self._neighbour_flows(ahead, back, (to_left, to_right))
+
+    def _motion(self, seen: list[Node]) -> tuple[Node, Node | None]:
+        """Mnet; both flows are (dy, dx) here, and so are its corrections."""
+        net = self.net.interpolate.motion
+        order = [1, 0, 3, 2, *range(4, net.entry.in_channels)]
+        entry = _leaky(_conv(op.concat(seen, 1), net.entry, inputs=order))
+        motion = _leaky(_conv(_blocks(entry, net.blocks), net.exit))
+        if net.correction is None:
+            return motion, None
+        return motion, _exact(_conv(motion, net.correction, outputs=[1, 0, 3, 2, 4]))
+
+    def _made(
+        self, motion: Node, given: tuple[Node, Node], ends: tuple[list[int], list[int]],
+        flows: tuple[Node, Node], share: Node,
+    ) -> Node:  # fmt: skip
+        """Pnet on aligned neighbours: L and H of the in-between frames as one batch."""
+        pnet, channels = self.net.interpolate.pnet, self.net.config.channels
+        sides = []
+        for end, flow in zip(ends, flows, strict=True):
+            both = op.concat([_take(level, end) for level in given], 0)
+            sides.append(self._warp(both, _twice(flow), channels))
+        count = len(ends[0])
+        halves = [[_frames(side, 0, count), _frames(side, count, 2 * count)] for side in sides]
+        entered = op.concat(
+            [
+                _leaky(_conv(op.concat([motion, halves[0][level], halves[1][level]], 1), branch.entry))
+                for level, branch in enumerate((pnet.low, pnet.high))
+            ],
+            0,
+        )
+        joint = op.concat([entered, _blocks(entered, pnet.shared)], 1)
+        out = []
+        for level, branch in enumerate((pnet.low, pnet.high)):
+            first, _ = branch.after
+            half = _leaky(_conv(_frames(joint, level * count, (level + 1) * count), first))
+            out.append(_conv(half, branch.exit))
+        return op.add(op.concat(out, 0), _lerp(sides[0], sides[1], _twice(share)))
+
+    def _joined(self, given: Node, made: Node, level: int) -> list[Node]:
+        """Given and in-between frames in order of time; `level` counts the batches of in-between frames before."""
+        offset = level * len(self.line.between) - self.line.sources
+        return [
+            _frames(given, place, place + 1)
+            if place < self.line.sources
+            else _frames(made, place + offset, place + offset + 1)
+            for place in self.line.order
+        ]
+
+    def _neighbour_flows(self, ahead: Node, back: Node, made: tuple[Node, Node] | None) -> tuple[Node, Node]:
+        """Flow from every output frame to the one before and after it, Eq. (1)."""
+        count, last = self.line.sources - 1, len(self.line.order) - 1
+        places = {"before": [], "after": []}
+        for index, place in enumerate(self.line.order):
+            is_made = place >= self.line.sources
+            interval = self.line.position(index)[0]
+            places["before"].append(count + place - self.line.sources if is_made else max(interval - 1, 0))
+            places["after"].append(count + place - self.line.sources if is_made else min(interval, count - 1))
+        out = []
+        for side, (name, given) in enumerate((("before", back), ("after", ahead))):
+            rows = given if made is None else op.concat([given, made[side]], 0)
+            picked = op.gather(rows, _constant(np.array(places[name])), _constant(np.array(0)))
+            out.append(_exact(op.multiply(picked, self._input(name, last + 1, 1, 1, 1))))
+        return out[0], out[1]
+
+    # phase 2, ST-LR
+
+    def _local(self, module: Any, x: Node, flows: tuple[Node, Node] | None) -> Node:
+        """One module on L and H as one batch, which share its weights."""
+        weights = module.weights["shared"]
+        index = {"previous": self.line.previous, "following": self.line.following}
+        aligned = []
+        for side, name in enumerate(("previous", "following")):
+            flow = None if flows is None else _twice(flows[side])
+            beside = self._beside(_conv(x, weights.offsets.neighbour[name]), index[name])
+            if flow is not None:
+                beside = self._warp(beside, flow, self.net.config.offset_channels)
+            s = _leaky(op.add(_conv(x, weights.offsets.centre[name]), beside))
+            s = _conv(s, weights.offsets.second[name])
+            if module.exchange is not None:
+                s = self._exchanged(module.exchange[name], s)
+            aligned.append(self._align(weights.align[name], self._beside(x, index[name]), s, flow))
+        fused = op.add(_conv(op.concat([aligned[0], x, aligned[1]], 1), weights.fusion.body), x)
+        return _blocks(fused, weights.fusion.blocks)
+
+    def _beside(self, x: Node, index: list[int]) -> Node:
+        """Of every frame its neighbour, in both halves of the batch."""
+        return _take(x, [*index, *(len(index) + place for place in index)])
+
+    def _exchanged(self, exchange: Any, s: Node) -> Node:
+        count = len(self.line.order)
+        low, high = _frames(s, 0, count), _frames(s, count, 2 * count)
+        joint = _leaky(_conv(op.concat([low, high], 1), exchange.joint))
+        halves = [_conv(op.concat([own, joint], 1), layer) for own, layer in ((low, exchange.low), (high, exchange.high))]
+        return op.concat(halves, 0)
+
+    def _align(self, align: Any, neighbour: Node, s: Node, flow: Node | None) -> Node:
+        groups, taps = align.groups, align.kernel**2
+        split = 2 * groups * taps
+        bound = _number(align.max_offset_px)
+        raw = _exact(_conv(s, align.offsets, outputs=range(split)))
+        offset = _exact(op.multiply(_exact(op.tanh(_exact(op.divide(raw, bound)))), bound))
+        if flow is not None:
+            offset = _exact(op.add(offset, op.concat([flow] * (groups * taps), 1)))
+        mask = op.sigmoid(_conv(s, align.offsets, outputs=range(split, split + groups * taps)))
+        sampled = _deformable(neighbour, offset, _values(align.weight.weight), mask, groups)
+        return op.add(sampled, _bias(align.weight))
+
+    # phase 3, ST-GR
+
+    def _modulators(self, x: Node) -> Node | None:
+        """Factors (2u c 1 1) of all features, from the graph over all frames; None without ST-GR."""
+        relate = self.net.relate
+        if relate is None:
+            return None
+        nodes = _exact(op.reduce_mean(x, _constant(np.array([2, 3])), keep_dims=False))
+        weights = self._edge_weights(relate, x, nodes)
+        graph = relate.graph
+        for depth, (own, others) in enumerate(zip(graph.own, graph.others, strict=True)):
+            mean = _exact(op.matmul(weights, nodes, False, False))
+            nodes = _exact(op.add(_linear(nodes, own), _linear(mean, others)))
+            nodes = _exact(_leaky(nodes)) if depth < len(graph.own) - 1 else nodes
+        factors = _exact(op.add(_number(1.0), _exact(op.multiply(nodes, _number(relate.modulation)))))
+        return _exact(op.unsqueeze(factors, _constant(np.array([2, 3]))))
+
+    def _edge_weights(self, relate: Any, x: Node, nodes: Node) -> Node:
+        kept = []
+        if relate.edge_frame:
+            unit = _unit(nodes)
+            kept.append(_half_of_one_plus(_exact(op.matmul(unit, unit, False, True))))
+        if relate.edge_pixel:
+            flat = op.reshape(_unit(x), _constant(np.array([2 * len(self.line.order), -1])), special_zero=False)
+            products = _exact(op.divide(op.matmul(flat, flat, False, True), self._input("area")))
+            kept.append(_half_of_one_plus(products))
+        if relate.edge_time:
+            stamps = self._input("stamps", len(self.line.order))
+            at = _exact(op.concat([stamps, stamps], 0))
+            row, column = (op.unsqueeze(at, _constant(np.array(axis))) for axis in (1, 0))
+            apart = _exact(op.abs(_exact(op.subtract(row, column))))
+            kept.append(_exact(op.subtract(_number(1.0), _exact(op.sigmoid(apart)))))
+        total = kept[0]
+        for part in kept[1:]:
+            total = _exact(op.add(total, part))
+        joined = adjacency(len(self.line.order), 2).numpy().astype(np.float32) / len(kept)
+        weight = _exact(op.multiply(total, _constant(joined)))
+        row_sum = _exact(op.reduce_sum(weight, _constant(np.array([1])), keep_dims=True))
+        return _exact(op.divide(weight, _exact(op.add(row_sum, _number(1e-6)))))
+
+    # phase 4
+
+    def _reconstructed(self, x: Node, factors: Node | None, base: Node) -> Node:
+        net, count = self.net.reconstruct, len(self.line.order)
+        x = x if factors is None else op.multiply(x, factors)
+        parts = [
+            _conv(_frames(x, level * count, (level + 1) * count), head[0], gain=net.gain)
+            for level, head in enumerate((net.low, net.high))
+        ]
+        total = _exact(op.add(op.add(*parts), _subpixels(base, net.scale)))
+        return _exact(op.depth_to_space(total, "depth_first", net.scale))
+
+    # sampling
+
+    def _warp(self, x: Node, flow: Node, channels: int) -> Node:
+        """Bilinear, the nearest edge pixel outside."""
+        lowest, highest = (self._input(name, 1, 2, -1, -1) for name in ("lowest", "highest"))
+        inside = _exact(op.minimum(_exact(op.maximum(flow, lowest)), highest))
+        return _deformable(x, inside, np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1), None, 1)
+
+    def _warp_cubic(self, image: Node, flow: Node) -> Node:
+        places, unit = self._input("places", 1, -1, -1, 2), self._input("unit", 2)
+        across = _exact(op.transpose(_flipped(flow), _constant(np.array([0, 2, 3, 1]))))
+        grid = _exact(op.add(places, _exact(op.multiply(across, unit))))
+        how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
+        return _exact(op.grid_sample(image, grid, how))
+
+
+def _parameter(name: str, *shape: int) -> Node:
+    made = op.parameter(openvino.PartialShape(list(shape)), np.float32, name=name)
+    made.output(0).get_tensor().set_names({name})
+    return made
+
+
+def _exact(node: Node) -> Node:
+    """Mark it to stay float32."""
+    node.get_rt_info()[_KEEPS] = ""
+    return node
+
+
+def _constant(value: np.ndarray) -> Node:
+    return op.constant(np.ascontiguousarray(value))
+
+
+def _number(value: float) -> Node:
+    return _constant(np.array(value, np.float32))
+
+
+def _column(values: Sequence[float]) -> Float[np.ndarray, "n 1 1 1"]:
+    return np.array(values, np.float32).reshape(-1, 1, 1, 1)
+
+
+def _values(parameter: Tensor) -> Float[np.ndarray, "..."]:
+    return parameter.detach().float().cpu().contiguous().numpy()
+
+
+def _conv(
+    x: Node, layer: Any, *, inputs: Sequence[int] | None = None, outputs: Sequence[int] | None = None, gain: float = 1.0
+) -> Node:
+    """A layer's convolution, with its input or output channels in another order, or some of them."""
+    assert isinstance(layer, nn.Conv2d)
+    weight, bias = _values(layer.weight), _values(layer.bias)  # pyright: ignore[reportArgumentType]
+    weight = weight if inputs is None else weight[:, list(inputs)]
+    if outputs is not None:
+        weight, bias = weight[list(outputs)], bias[list(outputs)]
+    side = [weight.shape[-1] // 2] * 2
+    made = op.convolution(x, _constant(gain * weight), [1, 1], side, side, [1, 1])
+    return op.add(made, _constant(gain * bias.reshape(1, -1, 1, 1)))
+
+
+def _bias(layer: nn.Conv2d) -> Node:
+    return _constant(_values(layer.bias).reshape(1, -1, 1, 1))  # pyright: ignore[reportArgumentType]
+
+
+def _linear(x: Node, layer: nn.Linear) -> Node:
+    made = _exact(op.matmul(x, _constant(_values(layer.weight)), False, True))
+    return made if layer.bias is None else _exact(op.add(made, _constant(_values(layer.bias))))
+
+
+def _leaky(x: Node) -> Node:
+    return op.prelu(x, _constant(np.array([SLOPE], np.float32)))
+
+
+def _blocks(x: Node, blocks: Any) -> Node:
+    for block in blocks:
+        x = op.add(_conv(_leaky(_conv(x, block.first)), block.second), x)
+    return x
+
+
+def _slice(x: Node, start: int, stop: int, axis: int) -> Node:
+    return op.slice(x, *(_constant(np.array([value])) for value in (start, stop, 1, axis)))
+
+
+def _frames(x: Node, start: int, stop: int) -> Node:
+    return _slice(x, start, stop, 0)
+
+
+def _channels(x: Node, start: int, stop: int) -> Node:
+    return _exact(_slice(x, start, stop, 1))
+
+
+def _take(x: Node, index: Sequence[int]) -> Node:
+    """Frames in another order: the runs of neighbours, one after the other."""
+    runs: list[list[int]] = []
+    for place in index:
+        if runs and place == runs[-1][1]:
+            runs[-1][1] += 1
+        else:
+            runs.append([place, place + 1])
+    parts = [_frames(x, *run) for run in runs]
+    return parts[0] if len(parts) == 1 else op.concat(parts, 0)
+
+
+def _twice(x: Node) -> Node:
+    return op.concat([x, x], 0)
+
+
+def _flipped(flow: Node) -> Node:
+    """(dx, dy) to (dy, dx), and back."""
+    return _exact(op.concat([_channels(flow, 1, 2), _channels(flow, 0, 1)], 1))
+
+
+def _deformable(x: Node, offset: Node, weight: np.ndarray, mask: Node | None, groups: int) -> Node:
+    side = [weight.shape[-1] // 2] * 2
+    given = {} if mask is None else {"mask": mask}
+    return op.deformable_convolution(
+        x, offset, _constant(weight), [1, 1], side, side, [1, 1], **given,
+        auto_pad="EXPLICIT", group=1, deformable_group=groups, bilinear_interpolation_pad=True,
+    )  # fmt: skip
+
+
+def _lerp(first: Node, second: Node, share: Node, *, exact: bool = False) -> Node:
+    keep = _exact if exact else (lambda node: node)
+    return keep(op.add(first, keep(op.multiply(share, keep(op.subtract(second, first))))))
+
+
+def _logit(tau: Node, rest: Node) -> Node:
+    return _exact(op.log(_exact(op.divide(tau, rest))))
+
+
+def _unit(x: Node) -> Node:
+    """Divided by its length along the channels."""
+    length = op.maximum(op.reduce_l2(x, _constant(np.array([1])), keep_dims=True), _number(1e-6))
+    return op.divide(x, length)
+
+
+def _half_of_one_plus(cosine: Node) -> Node:
+    return _exact(op.multiply(_exact(op.add(cosine, _number(1.0))), _number(0.5)))
+
+
+def _subpixels(base: Node, scale: int) -> Node:
+    """The bicubic enlargement before it is unfolded: 3 scale^2 channels on the small grid."""
+    weight = np.zeros((3 * scale**2, 3, 5, 5), np.float32)
+    kernel = _cubic_kernel(scale)
+    for colour, sub in itertools.product(range(3), range(scale**2)):
+        weight[colour * scale**2 + sub, colour] = kernel[sub]
+    around = _constant(np.array([0, 0, 2, 2]))
+    padded = _exact(op.pad(base, around, around, "symmetric"))
+    return _exact(op.convolution(padded, _constant(weight), [1, 1], [0, 0], [0, 0], [1, 1]))
+
+
+def _cubic_kernel(scale: int) -> Float[np.ndarray, "sub 5 5"]:
+    """What every sub-pixel takes of the 5x5 pixels around its own: read off the enlargement of single bright pixels."""
+    import torch
+
+    dots = torch.eye(25).view(25, 1, 5, 5)
+    padded = torch.nn.functional.pad(dots, (4, 4, 4, 4))  # far from the borders, where pixels repeat
+    large = upsample(padded, scale)[..., 6 * scale : 7 * scale, 6 * scale : 7 * scale]
+    return large.reshape(25, scale**2).T.reshape(scale**2, 5, 5).numpy()
