@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -48,6 +49,30 @@ def test_stamps_become_rising_times_and_every_repair_is_counted(
     notes = Notes()
     assert times(stamps, notes=notes) == wanted
     assert [line for line in notes.warnings if counted and counted in line] == list(notes.warnings)
+
+
+@pytest.mark.bad_input(8)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(("encoder", "count"), [("libx264", 3), ("libx264", 12), ("libx265", 3)])
+def test_pictures_that_the_decoder_holds_until_the_end_keep_their_own_times(
+    tmp_path: Path, suffix: str, encoder: str, count: int
+) -> None:
+    sent = [Fraction(k * k, 25) for k in range(count)]  # B-frames: the last ones come out when there is no packet left
+    path, options = tmp_path / f"a{suffix}", {"preset": "medium", "bf": "3"}
+    if encoder == "libx265":
+        options["x265-params"] = "log-level=none:pools=1"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream(encoder, rate=25, options=options)
+        stream.width, stream.height, stream.time_base = 64, 48, Fraction(1, 25)
+        stream.codec_context.time_base = Fraction(1, 25)
+        for rgb, time in zip(pictures(count), sent, strict=True):
+            picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            picture.pts, picture.time_base = int(time * 25), Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    notes = Notes()
+    assert [frame.time for frame in read_frames(path, notes=notes)] == sent
+    assert not any("time stamp" in line for line in notes.warnings)
 
 
 @pytest.mark.bad_input(9)

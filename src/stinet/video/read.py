@@ -372,7 +372,10 @@ class _Track:
                     ) from error
                 continue
             failed = failed if not pictures else 0
-            yield from pictures
+            for picture in pictures:
+                if picture.time_base is None:  # those that the decoder still held at the end
+                    picture.time_base = self.stream.time_base
+                yield picture
         if left_out:
             notes.say(f"{left_out:,} stored frames lie outside the file's edit list and are not shown")
 
