@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from reels import (  # pyright: ignore[reportMissingImports]
     as_planes,
+    picture_of,
     planes_of,
+    reel,
 )
 
-from stinet.config import EncodeConfig
+from films import Repeat  # pyright: ignore[reportMissingImports]
+from stinet.config import EncodeConfig, UpscaleConfig
+from stinet.upscale import upscale_video
 from stinet.video.codecs import choose_encoder
 from stinet.video.encode import SegmentWriter
 from stinet.video.frame import Colour, Frame, Notes, VideoInfo
@@ -148,3 +152,40 @@ def test_opacity_is_stored_by_its_nearest_code(tmp_path: Path, *, pix_fmt: str, 
     assert back.alpha is not None
     wanted, got = glass / np.iinfo(kind).max, back.alpha / np.iinfo(back.alpha.dtype).max
     assert np.abs(got - wanted).max() * (2**bits - 1) < 0.52
+
+
+@pytest.mark.bad_input(14, 15)
+@pytest.mark.parametrize("is_full", [False, True])
+def test_an_hdr10_film_that_nothing_is_done_to_keeps_every_luma_code(tmp_path: Path, *, is_full: bool) -> None:
+    given = hdr10_planes(6)
+    source = reel(
+        tmp_path / "a.mkv",
+        [picture_of(planes, *SIZE, "yuv420p10le", k) for k, planes in enumerate(given)],
+        "libx265",
+        options={"x265-params": "lossless=1:log-level=none:pools=1"},
+        colour=(9, 9, 16, 2 if is_full else 1),
+    )
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(codes(source), given, strict=True))
+    encode = EncodeConfig(codec="hevc", options=(("x265-params", "lossless=1"),))
+    config = UpscaleConfig(fps="keep", size="x1", encode=encode)
+    summary = upscale_video(source, tmp_path / "b.mkv", fn=Repeat(scale=1), config=config)
+    made = codes(summary.output)
+    for before, after in zip(given, made, strict=True):
+        assert np.array_equal(after[0], before[0])
+        for k in (1, 2):
+            assert abs(after[k].mean() - before[k].mean()) < 0.25
+
+
+def hdr10_planes(count: int) -> list[list[np.ndarray]]:
+    """A slope that moves, from below the middle to near white, under a colour that changes slowly."""
+    width, height = SIZE
+    down, across = np.mgrid[0:height, 0:width]
+    small = np.mgrid[0 : height // 2, 0 : width // 2]
+    return [
+        [
+            (200 + 8 * across + 3 * down + 5 * k).astype("<u2"),
+            (500 + small[0] + k).astype("<u2"),
+            (520 - small[1] // 2).astype("<u2"),
+        ]
+        for k in range(count)
+    ]
