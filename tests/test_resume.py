@@ -16,6 +16,7 @@ from stinet.errors import DeviceError, Interrupted, OutputError, UsageError
 from stinet.infer.journal import Journal, journal_folder
 from stinet.upscale import Summary, plan_upscale, upscale_video
 from stinet.video.encode import SegmentWriter
+from stinet.video.lock import OutputLock
 
 CONFIG = UpscaleConfig(segment=8, encode=EncodeConfig(preset="ultrafast"))
 
@@ -237,3 +238,13 @@ def test_a_plan_tells_what_is_done_and_writes_nothing(tmp_path: Path, source: Pa
     assert any("2 segments are done" in line for line in plan.lines())
     assert plan.to_json()["segments_done"] == 2
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.bad_input(36)
+def test_a_second_run_with_other_settings_is_told_of_the_first(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, after=1)
+    with OutputLock(target), pytest.raises(OutputError, match="another run"):
+        run(source, target, config=UpscaleConfig(fps="x3", encode=CONFIG.encode))
+    assert run(source, target).resumed_segments == 1

@@ -22,6 +22,7 @@ from stinet.video.encoder import EncoderChoice
 from stinet.video.frame import Notes, VideoInfo
 from stinet.video.image_files import IMAGE_SUFFIXES, holds_only_frames
 from stinet.video.images import find_images
+from stinet.video.lock import OutputLock
 from stinet.video.scenes import mark_cuts
 from stinet.video.source import Source, fingerprint, open_source
 from stinet.video.streams import best_suffix, plan_streams
@@ -351,6 +352,9 @@ def _refuse_output(plan: Plan) -> None:
     target = plan.target
     if plan.kind == "pipe" and target == PIPE:
         return
+    lock = OutputLock(target)
+    if lock.is_taken:  # said before its journal is compared with this run's settings
+        raise lock.refusal
     if plan.journal().is_complete:
         return
     if (target.exists() or target.is_symlink()) and not plan.config.overwrite:

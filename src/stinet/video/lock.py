@@ -26,6 +26,21 @@ class OutputLock:
         self.file = path.with_name(f".{path.name}.lock")
         self._handle: IO[bytes] | None = None
 
+    @property
+    def refusal(self) -> OutputError:
+        """What to raise when another run holds it."""
+        return OutputError(f"{self.path}: another run is writing it; wait for it or choose another name")
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether another run holds it now."""
+        try:
+            handle = self.file.open("rb")
+        except OSError:
+            return False
+        with handle:
+            return not _lock(handle)
+
     def __enter__(self) -> "OutputLock":
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +55,7 @@ class OutputLock:
         """Lock the file; false if the run that held it has just removed it."""
         if not _lock(handle):
             handle.close()
-            raise OutputError(f"{self.path}: another run is writing it; wait for it or choose another name")
+            raise self.refusal
         with suppress(OSError):
             return self.file.stat().st_ino == os.fstat(handle.fileno()).st_ino
         return False
