@@ -248,3 +248,38 @@ def test_a_second_run_with_other_settings_is_told_of_the_first(tmp_path: Path, s
     with OutputLock(target), pytest.raises(OutputError, match="another run"):
         run(source, target, config=UpscaleConfig(fps="x3", encode=CONFIG.encode))
     assert run(source, target).resumed_segments == 1
+
+
+@pytest.mark.bad_input(30)
+@pytest.mark.parametrize("harm", ["gone", "short", "changed"])
+@pytest.mark.parametrize("name", ["b.mp4", "frames"])
+def test_a_finished_segment_that_was_damaged_is_made_again_before_the_rest(
+    tmp_path: Path, source: Path, name: str, harm: str
+) -> None:
+    whole, target = tmp_path / "whole" / name, tmp_path / name
+    run(source, whole)
+    with pytest.raises(Interrupted):
+        run(source, target, after=3)
+    stored = sorted(path for path in journal_folder(target).rglob("*") if path.suffix in (".mkv", ".png"))
+    hurt = stored[len(stored) // 3]  # of the second of three segments
+    data = hurt.read_bytes()
+    if harm == "gone":
+        hurt.unlink()
+    else:
+        hurt.write_bytes(data[:100] if harm == "short" else data[:-9] + bytes(reversed(data[-9:])))
+    summary = run(source, target)
+    assert summary.resumed_segments == 1
+    assert any("damaged" in line and line.endswith(": 2") for line in summary.warnings)
+    made = [target] if target.is_file() else sorted(target.iterdir())
+    wanted = [whole] if whole.is_file() else sorted(whole.iterdir())
+    assert [digest(path) for path in made] == [digest(path) for path in wanted]
+
+
+@pytest.mark.bad_input(30)
+@pytest.mark.parametrize("header", [b"[1]\n", b'{"stinet":1}\n', b"\0" * 40 + b"\n"])
+def test_a_header_that_says_nothing_is_no_journal(tmp_path: Path, source: Path, header: bytes) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, after=1)
+    (journal_folder(target) / "journal.jsonl").write_bytes(header)
+    assert run(source, target).resumed_segments == 0

@@ -357,3 +357,33 @@ def test_nothing_is_blended_across_a_hard_cut_and_the_cut_is_said(tmp_path: Path
     assert min(means[16:]) > 180
     assert "1 cut" in summary.notes
     assert summary.line().count("; 1 cut;") == 1
+
+
+@pytest.mark.bad_input(25)
+def test_a_folder_of_images_whose_name_has_a_dot_gets_a_folder_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "holiday 2026.05"
+    folder.mkdir()
+    for k, rgb in enumerate(pictures(2, 16, 16)):
+        Image.fromarray(rgb).save(folder / f"{k}.png")
+    summary = upscale_video(folder, fn=Repeat(), config=UpscaleConfig(size="x1.5"))
+    assert summary.output == tmp_path / "holiday 2026.05_stinet_x1.5"
+    assert len(list(summary.output.iterdir())) == 4
+
+
+@pytest.mark.bad_input(27)
+@pytest.mark.parametrize("there", ["file", "folder"])
+def test_a_file_in_the_place_of_a_folder_is_refused_before_the_run_and_the_other_way_round(
+    tmp_path: Path, there: str
+) -> None:
+    source = film(tmp_path / "a.mp4", pictures(3))
+    target = tmp_path / ("frames" if there == "file" else "b.mp4")
+    if there == "file":
+        target.write_bytes(b"mine")
+    else:
+        target.mkdir()
+    fn = Repeat()
+    with pytest.raises(OutputError, match=f"is a {there}, and the result a f"):
+        upscale_video(source, target, fn=fn, config=UpscaleConfig(overwrite=True))
+    assert not fn.prepared
+    assert target.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.mp4", target.name])

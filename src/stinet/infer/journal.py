@@ -7,7 +7,8 @@
 
 A segment counts when its line is in the journal, and the line is written after the pictures have reached the disk. A
 line that a power failure has torn is no line. Segments are finished in order, so that what is done is always a
-beginning of the film.
+beginning of the film. The line holds a digest of the segment's files: what has been lost or changed since then is found
+before the run goes on, and not after the night in which the rest was made, and is made again.
 
 The header has two parts. The key (source, settings, model) must be the same for a run to go on: another one is refused
 with the difference. The choices (threads, precision, tile size, encoder: what was probed) are read back instead of
@@ -16,10 +17,11 @@ being probed again, so that the result is equal bit for bit to that of an uninte
 This file knows neither pictures nor models.
 """
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,7 @@ class Journal:
         """What a run said that came to its end."""
         self._result: list[int] | None = None  # number and bytes of the file that was about to be moved to its place
         self._whole = 0  # bytes of whole lines
+        self._ends: list[int] = []  # bytes up to the end of the header's line, and of that of each finished segment
         if self.folder.exists() or self.folder.is_symlink():
             self._refuse_foreign()
             if not is_fresh:
@@ -79,17 +82,46 @@ class Journal:
         with _disk_errors(self.target):
             self.segments_folder.mkdir(parents=True)
         self._append({"stinet": _FORMAT, "key": self.key, "choices": self.choices})
+        self._ends = [self._whole]
 
-    def finish(self, record: Mapping[str, Any]) -> None:
-        """Count one more segment as done; its pictures are on the disk.
+    def finish(self, record: Mapping[str, Any], files: Sequence[Path] = ()) -> None:
+        """Count one more segment as done; its pictures are on the disk, in `files` of the journal's folder.
 
         Raises:
             OutputError: the disk refuses it.
 
         """
-        plain = _plain(record)
+        names = [path.relative_to(self.folder).as_posix() for path in files]
+        with _disk_errors(self.target):
+            plain = _plain({**record, "files": names, "digest": self._digest(names)})
         self._append({"segment": len(self.finished), **plain})
         self.finished.append(plain)
+        self._ends.append(self._whole)
+
+    def forget_damaged(self) -> int:
+        """Forget finished segments from the first on whose files are gone or have changed; gives how many.
+
+        It reads what is done once, which is little beside the making of it.
+        """
+        done = len(self.finished)
+        for number, record in enumerate(self.finished):
+            try:
+                is_whole = record["digest"] == self._digest(record["files"])
+            except (OSError, KeyError):
+                is_whole = False
+            if not is_whole:
+                del self.finished[number:], self._ends[number + 1 :]
+                self._whole, self._result = self._ends[-1], None
+                break
+        return done - len(self.finished)
+
+    def _digest(self, names: Sequence[str]) -> str:
+        """SHA-256 of the files of a segment."""
+        total = hashlib.sha256()
+        for name in names:
+            with (self.folder / name).open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return total.hexdigest()
 
     def announce(self, result: Path, summary: Mapping[str, Any]) -> None:
         """A whole result is about to be moved to its place: should the power fail now, it will be known there.
@@ -120,7 +152,7 @@ class Journal:
             with suppress(FileNotFoundError):
                 (self.folder / _NAME).unlink()  # first: what is half removed is no journal
             shutil.rmtree(self.folder)
-        self._whole = 0
+        self._whole, self._ends = 0, []
 
     def _refuse_foreign(self) -> None:
         """A folder of that name which no run has made is never touched."""
@@ -134,27 +166,29 @@ class Journal:
 
     def _read(self) -> None:
         lines = list(self._lines())
-        if not lines or lines[0].get("stinet") != _FORMAT:
-            if lines and "stinet" in lines[0]:
-                raise OutputError(
-                    f"{self.folder}: was begun by another version of stinet; finish it with that one, or use --restart"
-                )
+        header, end = lines[0] if lines else ({}, 0)
+        if header.get("stinet", _FORMAT) != _FORMAT:
+            raise OutputError(
+                f"{self.folder}: was begun by another version of stinet; finish it with that one, or use --restart"
+            )
+        if not header.keys() >= {"stinet", "key", "choices"}:
             return  # stopped before the header was whole: nothing was done
-        header = lines[0]
+        self._ends = [end]
         if changed := differences(header["key"], self.key):
             raise UsageError(
                 f"{self.folder} holds {_count(len(lines) - 1)} of a run that differs: {'; '.join(changed)}; give "
                 "the same settings to go on, --restart to throw it away, or another output"
             )
         self.choices = header["choices"]
-        for line in lines[1:]:
+        for line, end in lines[1:]:
             if "result" in line:
                 self._result, self.summary = line["result"], line["summary"]
             elif line.get("segment") == len(self.finished):
                 self.finished.append({name: value for name, value in line.items() if name != "segment"})
+                self._ends.append(end)
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        """Whole lines; the next one is written over a torn one."""
+    def _lines(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """Whole lines, and where each ends; the next one is written over a torn one."""
         path = self.folder / _NAME
         with _disk_errors(self.target):
             data = path.read_bytes() if path.exists() else b""
@@ -165,8 +199,10 @@ class Journal:
                 found = json.loads(line)
             except ValueError:
                 return
+            if not isinstance(found, dict):
+                return
             self._whole += len(line)
-            yield found
+            yield found, self._whole
 
     def _append(self, line: Mapping[str, Any]) -> None:
         path = self.folder / _NAME
@@ -196,9 +232,13 @@ class NoJournal:
     def begin(self, choices: Mapping[str, Any]) -> None:
         """Keep nothing."""
 
-    def finish(self, record: Mapping[str, Any]) -> None:
+    def finish(self, record: Mapping[str, Any], files: Sequence[Path] = ()) -> None:  # noqa: ARG002
         """Count it."""
         self.finished.append(dict(record))
+
+    def forget_damaged(self) -> int:
+        """Nothing can be damaged."""
+        return 0
 
     def discard(self) -> None:
         """Nothing lies there."""

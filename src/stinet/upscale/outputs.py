@@ -7,7 +7,7 @@ needed to finish the output in another process.
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -33,8 +33,8 @@ class Part(Protocol):
         """Take one more frame."""
         ...
 
-    def close(self) -> Mapping[str, Any]:
-        """Bring it to the disk; gives its record."""
+    def close(self) -> tuple[Mapping[str, Any], Sequence[Path]]:
+        """Bring it to the disk; gives its record, and its files in the journal's folder."""
         ...
 
     def discard(self) -> None:
@@ -113,8 +113,9 @@ class _Coded:
     def write(self, frame: Frame) -> None:
         self.writer.write(frame)
 
-    def close(self) -> Mapping[str, Any]:
-        return {"coded": self.writer.close().to_json()}
+    def close(self) -> tuple[Mapping[str, Any], Sequence[Path]]:
+        segment = self.writer.close()
+        return {"coded": segment.to_json()}, (segment.path,)
 
     def discard(self) -> None:
         self.writer.discard()
@@ -146,6 +147,7 @@ class _Pictures:
 
     def __init__(self, folder: Path, number: int, target: Path) -> None:
         self.folder, self.number, self.target = folder, number, target
+        self.files: list[Path] = []
         folder.mkdir(exist_ok=True)
 
     def write(self, frame: Frame) -> None:
@@ -157,9 +159,10 @@ class _Pictures:
                 os.fsync(file.fileno())
         except OSError as error:
             raise OutputError(f"{self.target}: cannot be written ({error.strerror or error})") from error
+        self.files.append(path)
 
-    def close(self) -> Mapping[str, Any]:
-        return {}
+    def close(self) -> tuple[Mapping[str, Any], Sequence[Path]]:
+        return {}, self.files
 
     def discard(self) -> None:
         """What is there is written over by the next run."""
@@ -189,9 +192,9 @@ class _OnePicture:
     def write(self, frame: Frame) -> None:
         self.writer.write(frame)
 
-    def close(self) -> Mapping[str, Any]:
+    def close(self) -> tuple[Mapping[str, Any], Sequence[Path]]:
         self.writer.__exit__(None, None, None)
-        return {}
+        return {}, ()
 
     def discard(self) -> None:
         self.writer.__exit__(KeyboardInterrupt, None, None)
@@ -225,8 +228,8 @@ class _Piece:
     def write(self, frame: Frame) -> None:
         self.writer.write(frame)
 
-    def close(self) -> Mapping[str, Any]:
-        return {}
+    def close(self) -> tuple[Mapping[str, Any], Sequence[Path]]:
+        return {}, ()
 
     def discard(self) -> None:
         """What has gone through a pipe has gone."""

@@ -3,6 +3,7 @@
 Everything that can be refused is refused here, and nothing is written.
 """
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -42,6 +43,9 @@ _SEGMENT_PIXELS = 64 * 480 * 270
 _SEGMENT_FRAMES = (24, 256)
 """Source frames of a segment, least and most. Every segment begins with a key frame: H.264 of a 480x270 clip is 12 %
 larger with segments of 16 source frames, and 2 % with 64."""
+
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
+"""What makes the name of a file, and not one such as `frames of 2026.05` or `frames_stinet_x1.5`."""
 
 Kind = Literal["video", "images", "image", "pipe"]
 
@@ -325,7 +329,7 @@ def _kind(info: VideoInfo, target: Path) -> Kind:
         if info.container != "image":
             raise OutputError(f"{target}: one image cannot hold a film; name a video, or a folder for its frames")
         return "image"
-    return "video" if target.suffix else "images"
+    return "video" if _SUFFIX.fullmatch(target.suffix) else "images"
 
 
 def _refuse_places(source: Path, target: Path) -> None:
@@ -359,6 +363,9 @@ def _refuse_output(plan: Plan) -> None:
         return
     if (target.exists() or target.is_symlink()) and not plan.config.overwrite:
         raise OutputError(f"{target}: exists already; overwrite it with -y, or choose another output")
+    if target.exists() and target.is_dir() != (plan.kind == "images"):
+        there, made = ("folder", "file") if target.is_dir() else ("file", "folder of images")
+        raise OutputError(f"{target}: is a {there}, and the result a {made}; choose another output")
 
 
 def _refuse_small_disk(plan: Plan, notes: Notes) -> None:

@@ -75,6 +75,8 @@ def upscale_video(
             assert isinstance(journal, Journal)
             journal.discard()
             return Summary.from_json(journal.summary)
+        if lost := journal.forget_damaged():
+            notes.warn(f"segments of the interrupted run that were missing or damaged, made again: {lost:,}")
         run = _Run(plan, journal, fn, notes, start)
         try:
             run.make(progress, stop)
@@ -240,9 +242,9 @@ class _Recorder:
             self.part.write(item)
             self.frames += 1
             return
-        record = {} if self.part is None else self.part.close()
+        record, files = ({}, ()) if self.part is None else self.part.close()
         self.part = None
-        self.journal.finish({**record, "frames": self.frames, "runner": item.state})
+        self.journal.finish({**record, "frames": self.frames, "runner": item.state}, files)
         self.before, self.frames = self.before + self.frames, 0
 
     def discard(self) -> None:
