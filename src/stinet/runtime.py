@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Processes",
+    "cache_folder",
     "cores",
     "device",
     "has_avx512",
@@ -200,6 +201,16 @@ def peak_memory_bytes() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what they can make again, a folder of ours in it; not made here."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "stinet"
+    named = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
+    if Path(named).is_absolute():
+        return Path(named) / "stinet"
+    return Path.home() / ("AppData/Local" if sys.platform == "win32" else ".cache") / "stinet"
 
 
 def may_write(folder: Path) -> bool:

@@ -12,7 +12,7 @@ Against the network's own code, and equal to it but for rounding:
     bicubic estimate     a 5x5 convolution to all sub-pixels, added to the heads before they are unfolded
     gain                 multiplied into the heads' weights
 
-Inside, flows are (dy, dx), as DeformableConvolution reads them; inputs are (dx, dy), as everywhere else. Whatever
+Flows are (dy, dx) here, as DeformableConvolution reads them; everywhere else they are (dx, dy). Whatever
 is a place in the picture, a frame's own colours, or a sum over many pixels is marked to stay float32 when the rest is
 computed in bfloat16.
 
@@ -20,12 +20,13 @@ This file compiles nothing and holds no tensor of a clip.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import openvino
 from jaxtyping import Float
+from openvino import opset1
 from openvino import opset13 as op
 from torch import Tensor, nn
 
@@ -66,7 +67,7 @@ def features_graph(net: STINet) -> openvino.Model:
 
 
 def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
-    """The inputs that only times decide: fractions, factors of Eq. (1) between output frames, and stamps."""
+    """The inputs that only times decide: fractions, factors of Eq. (1) between output frames, and E^T."""
     before, after = [], []
     last = len(line.order) - 1
     for index, place in enumerate(line.order):
@@ -76,20 +77,22 @@ def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
         is_made = place >= line.sources
         before.append((tau - left) / tau if is_made else (0.0 if index == 0 else 1 - left))
         after.append((right - tau) / (1 - tau) if is_made else (0.0 if index == last else right))
-    given = {"stamps": np.array(line.stamps, np.float32)}
+    apart = np.abs(np.subtract.outer(line.stamps, line.stamps))
+    given = {"closeness": np.tile(1 / (1 + np.exp(apart)), (2, 2)).astype(np.float32)}
     if line.sources > 1:
-        given |= {name: _column(values) for name, values in (("before", before), ("after", after))}
+        given |= {"before": _column(before), "after": _column(after)}
     if line.between:
-        given["tau"] = _column([tau for _, tau in line.between])
+        tau = np.array([tau for _, tau in line.between])
+        given |= {"tau": _column(tau), "rest": _column(1 - tau), "logit": _column(np.log(tau / (1 - tau)))}
     return given
 
 
 def restore_graph(net: STINet, line: Timeline) -> openvino.Model:
     """Everything after S-SR, for clips with as many frames in every interval as `line` has.
 
-    Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w), the grids `lowest` and `highest`
+    Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w; dy, dx), the grids `lowest` and `highest`
     (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 h w 2: every pixel in grid_sample's
-    coordinates) and `unit` (2: a pixel in them); `area` (pixels of a frame); and those of `times_of`.
+    coordinates) and `unit` (2: a pixel in them); `per_pixel` (one by the pixels of a frame); and those of `times_of`.
     Output: frames (u 3 sh sw), not clamped.
     """
     return _Writer(net, line).model()
@@ -120,7 +123,7 @@ class _Writer:
         return self.parameters[name]
 
     def _flow_input(self, name: str) -> Node:
-        return _flipped(self._input(name, self.line.sources - 1, 2, -1, -1))
+        return self._input(name, self.line.sources - 1, 2, -1, -1)
 
     # phase 1, ST-FI
 
@@ -133,24 +136,24 @@ class _Writer:
             return op.concat([low, high], 0), frames, self._neighbour_flows(ahead, back, None)
         left = [interval for interval, _ in self.line.between]
         right = [interval + 1 for interval in left]
-        tau = self._input("tau", len(left), 1, 1, 1)
-        rest = _exact(op.subtract(_number(1.0), tau))
-        to_left = _exact(op.multiply(_take(back, left), tau))
-        to_right = _exact(op.multiply(_take(ahead, left), rest))
-        pair = _take(frames, left), _take(frames, right)
+        tau, rest = (self._input(name, len(left), 1, 1, 1) for name in ("tau", "rest"))
+        to_left = _exact(op.multiply(_picked(back, left), tau))
+        to_right = _exact(op.multiply(_picked(ahead, left), rest))
+        pair = _picked(frames, left), _picked(frames, right)
+        shares = (rest, tau)
         if self.net.config.flow_refined:
             warped = [self._warp_cubic(image, flow) for image, flow in zip(pair, (to_left, to_right), strict=True)]
             motion, correction = self._motion([to_left, to_right, *warped])
-            to_left = _exact(op.add(to_left, _channels(correction, 0, 2)))
-            to_right = _exact(op.add(to_right, _channels(correction, 2, 4)))
-            share = _exact(op.sigmoid(_exact(op.add(_logit(tau, rest), _channels(correction, 4, 5)))))
+            to_left = _exact(op.add(to_left, _channels(correction, [0, 1])))
+            to_right = _exact(op.add(to_right, _channels(correction, [2, 3])))
+            logit = _exact(op.add(self._input("logit", len(left), 1, 1, 1), _channels(correction, [4])))
+            shares = tuple(_exact(op.sigmoid(_exact(op.multiply(logit, _number(sign))))) for sign in (-1.0, 1.0))
         else:
             motion, _ = self._motion([to_left, to_right])
-            share = tau
-        blend = _lerp(self._warp_cubic(pair[0], to_left), self._warp_cubic(pair[1], to_right), share, exact=True)
-        made = self._made(motion, (low, high), (left, right), (to_left, to_right), share)
+        blend = _mix([self._warp_cubic(*side) for side in zip(pair, (to_left, to_right), strict=True)], shares)
+        made = self._made(motion, (low, high), (left, right), (to_left, to_right), shares)
         x = op.concat([part for level, given in enumerate((low, high)) for part in self._joined(given, made, level)], 0)
-        base = op.concat(self._joined(frames, blend, 0), 0)
+        base = _picked(_exact(op.concat([frames, blend], 0)), self.line.order)
         return x, base, self._neighbour_flows(ahead, back, (to_left, to_right))
 
     def _motion(self, seen: list[Node]) -> tuple[Node, Node | None]:
@@ -165,7 +168,7 @@ class _Writer:
 
     def _made(
         self, motion: Node, given: tuple[Node, Node], ends: tuple[list[int], list[int]],
-        flows: tuple[Node, Node], share: Node,
+        flows: tuple[Node, Node], shares: tuple[Node, ...],
     ) -> Node:  # fmt: skip
         """Pnet on aligned neighbours: L and H of the in-between frames as one batch."""
         pnet, channels = self.net.interpolate.pnet, self.net.config.channels
@@ -188,7 +191,7 @@ class _Writer:
             first, _ = branch.after
             half = _leaky(_conv(_frames(joint, level * count, (level + 1) * count), first))
             out.append(_conv(half, branch.exit))
-        return op.add(op.concat(out, 0), _lerp(sides[0], sides[1], _twice(share)))
+        return op.add(op.concat(out, 0), _mix(sides, [_twice(share) for share in shares], keep=_plain))
 
     def _joined(self, given: Node, made: Node, level: int) -> list[Node]:
         """Given and in-between frames in order of time; `level` counts the batches of in-between frames before."""
@@ -211,9 +214,8 @@ class _Writer:
             places["after"].append(count + place - self.line.sources if is_made else min(interval, count - 1))
         out = []
         for side, (name, given) in enumerate((("before", back), ("after", ahead))):
-            rows = given if made is None else op.concat([given, made[side]], 0)
-            picked = op.gather(rows, _constant(np.array(places[name])), _constant(np.array(0)))
-            out.append(_exact(op.multiply(picked, self._input(name, last + 1, 1, 1, 1))))
+            rows = given if made is None else _exact(op.concat([given, made[side]], 0))
+            out.append(_exact(op.multiply(_picked(rows, places[name]), self._input(name, last + 1, 1, 1, 1))))
         return out[0], out[1]
 
     # phase 2, ST-LR
@@ -250,11 +252,11 @@ class _Writer:
     def _align(self, align: Any, neighbour: Node, s: Node, flow: Node | None) -> Node:
         groups, taps = align.groups, align.kernel**2
         split = 2 * groups * taps
-        bound = _number(align.max_offset_px)
         raw = _exact(_conv(s, align.offsets, outputs=range(split)))
-        offset = _exact(op.multiply(_exact(op.tanh(_exact(op.divide(raw, bound)))), bound))
+        bound = align.max_offset_px
+        offset = _exact(op.multiply(_exact(op.tanh(_exact(op.multiply(raw, _number(1 / bound))))), _number(bound)))
         if flow is not None:
-            offset = _exact(op.add(offset, op.concat([flow] * (groups * taps), 1)))
+            offset = _exact(op.add(offset, _exact(op.concat([flow] * (groups * taps), 1))))
         mask = op.sigmoid(_conv(s, align.offsets, outputs=range(split, split + groups * taps)))
         sampled = _deformable(neighbour, offset, _values(align.weight.weight), mask, groups)
         return op.add(sampled, _bias(align.weight))
@@ -283,14 +285,11 @@ class _Writer:
             kept.append(_half_of_one_plus(_exact(op.matmul(unit, unit, False, True))))
         if relate.edge_pixel:
             flat = op.reshape(_unit(x), _constant(np.array([2 * len(self.line.order), -1])), special_zero=False)
-            products = _exact(op.divide(op.matmul(flat, flat, False, True), self._input("area")))
+            products = _exact(op.multiply(op.matmul(flat, flat, False, True), self._input("per_pixel")))
             kept.append(_half_of_one_plus(products))
         if relate.edge_time:
-            stamps = self._input("stamps", len(self.line.order))
-            at = _exact(op.concat([stamps, stamps], 0))
-            row, column = (op.unsqueeze(at, _constant(np.array(axis))) for axis in (1, 0))
-            apart = _exact(op.abs(_exact(op.subtract(row, column))))
-            kept.append(_exact(op.subtract(_number(1.0), _exact(op.sigmoid(apart)))))
+            nodes_count = 2 * len(self.line.order)
+            kept.append(self._input("closeness", nodes_count, nodes_count))
         total = kept[0]
         for part in kept[1:]:
             total = _exact(op.add(total, part))
@@ -321,7 +320,7 @@ class _Writer:
 
     def _warp_cubic(self, image: Node, flow: Node) -> Node:
         places, unit = self._input("places", 1, -1, -1, 2), self._input("unit", 2)
-        across = _exact(op.transpose(_flipped(flow), _constant(np.array([0, 2, 3, 1]))))
+        across = _exact(op.transpose(_channels(flow, [1, 0]), _constant(np.array([0, 2, 3, 1]))))
         grid = _exact(op.add(places, _exact(op.multiply(across, unit))))
         how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
         return _exact(op.grid_sample(image, grid, how))
@@ -339,6 +338,10 @@ def _exact(node: Node) -> Node:
     return node
 
 
+def _plain(node: Node) -> Node:
+    return node
+
+
 def _constant(value: np.ndarray) -> Node:
     return op.constant(np.ascontiguousarray(value))
 
@@ -347,7 +350,7 @@ def _number(value: float) -> Node:
     return _constant(np.array(value, np.float32))
 
 
-def _column(values: Sequence[float]) -> Float[np.ndarray, "n 1 1 1"]:
+def _column(values: Any) -> Float[np.ndarray, "n 1 1 1"]:
     return np.array(values, np.float32).reshape(-1, 1, 1, 1)
 
 
@@ -396,8 +399,13 @@ def _frames(x: Node, start: int, stop: int) -> Node:
     return _slice(x, start, stop, 0)
 
 
-def _channels(x: Node, start: int, stop: int) -> Node:
-    return _exact(_slice(x, start, stop, 1))
+def _picked(x: Node, index: Sequence[int]) -> Node:
+    """Frames in another order, in float32. (Slices are merged on the way to the engine, and lose their marks.)"""
+    return _exact(op.gather(x, _constant(np.array(index)), _constant(np.array(0))))
+
+
+def _channels(x: Node, index: Sequence[int]) -> Node:
+    return _exact(op.gather(x, _constant(np.array(index)), _constant(np.array(1))))
 
 
 def _take(x: Node, index: Sequence[int]) -> Node:
@@ -413,12 +421,7 @@ def _take(x: Node, index: Sequence[int]) -> Node:
 
 
 def _twice(x: Node) -> Node:
-    return op.concat([x, x], 0)
-
-
-def _flipped(flow: Node) -> Node:
-    """(dx, dy) to (dy, dx), and back."""
-    return _exact(op.concat([_channels(flow, 1, 2), _channels(flow, 0, 1)], 1))
+    return _exact(op.concat([x, x], 0))
 
 
 def _deformable(x: Node, offset: Node, weight: np.ndarray, mask: Node | None, groups: int) -> Node:
@@ -430,13 +433,10 @@ def _deformable(x: Node, offset: Node, weight: np.ndarray, mask: Node | None, gr
     )  # fmt: skip
 
 
-def _lerp(first: Node, second: Node, share: Node, *, exact: bool = False) -> Node:
-    keep = _exact if exact else (lambda node: node)
-    return keep(op.add(first, keep(op.multiply(share, keep(op.subtract(second, first))))))
-
-
-def _logit(tau: Node, rest: Node) -> Node:
-    return _exact(op.log(_exact(op.divide(tau, rest))))
+def _mix(sides: Sequence[Node], shares: Sequence[Node], keep: Callable[[Node], Node] = _exact) -> Node:
+    """A weighted sum. (A difference would be rewritten on the way to the engine, and lose its mark.)"""
+    first, second = (keep(op.multiply(side, share)) for side, share in zip(sides, shares, strict=True))
+    return keep(op.add(first, second))
 
 
 def _unit(x: Node) -> Node:
@@ -456,7 +456,7 @@ def _subpixels(base: Node, scale: int) -> Node:
     for colour, sub in itertools.product(range(3), range(scale**2)):
         weight[colour * scale**2 + sub, colour] = kernel[sub]
     around = _constant(np.array([0, 0, 2, 2]))
-    padded = _exact(op.pad(base, around, around, "symmetric"))
+    padded = _exact(opset1.pad(base, around, around, "symmetric"))  # later ones are rewritten, and lose their marks
     return _exact(op.convolution(padded, _constant(weight), [1, 1], [0, 0], [0, 0], [1, 1]))
 
 

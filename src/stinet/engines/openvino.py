@@ -1,0 +1,222 @@
+"""A compact network as a clip function that OpenVINO computes, on the CPU.
+
+S-SR of a frame and everything after it are two compiled graphs (graph.py); flows stay as they are in PyTorch. A graph
+is compiled once for a number of source frames and of in-between frames of every interval; a handful of them is kept,
+and OpenVINO keeps what it compiled in the user's cache folder, so that a second run starts at once. Frame sizes and
+times do not compile anything.
+
+Weights and all numbers in between are float32, or bfloat16 where that is asked for; places in the picture, the colours
+of the bicubic estimate and the small sums of ST-GR are float32 in any case. Waiting threads sleep, and none is bound
+to a core: a busy machine costs its share and no more.
+"""
+
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stinet import runtime
+from stinet.config import Tile
+from stinet.engines.graph import features_graph, restore_graph, times_of, unsupported
+from stinet.errors import DeviceError, ModelError
+from stinet.model.clip import FrameState, NetworkClip
+from stinet.model.interpolate import Flows
+from stinet.model.stinet import Features, STINet
+from stinet.model.timeline import Timeline
+from stinet.ops.farneback import expand
+
+__all__ = ["OpenVinoClip"]
+
+_KEPT_GRAPHS = 6
+"""Windows of a film differ at its ends and at cuts, and rates that do not divide make two or three kinds more."""
+
+_KEPT_FILES = 64
+"""Compiled graphs in the user's cache folder, about 1 MB each."""
+
+_LEAST_PX = 2
+"""The mirrored border of the bicubic estimate is as wide; a thinner picture is PyTorch's."""
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoClip:
+    """A trained compact network that fulfils `config.Movable`."""
+
+    def __init__(
+        self,
+        net: STINet,
+        precision: str = "float32",
+        name: str = "network",
+        *,
+        threads: int | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        """`threads` None: as many as torch is set to; `cache` None: the user's cache folder.
+
+        Raises:
+            ModelError: a network of another kind than the compact ones.
+            DeviceError: no such precision.
+
+        """
+        if other := unsupported(net.config):
+            raise ModelError(f"the openvino engine does not run networks with {other}: use the torch engine")
+        if precision not in _HINTS:
+            raise DeviceError(f"precision {precision!r} is unknown to openvino: choose from {', '.join(_HINTS)}")
+        self.net = net.eval()
+        self.name = name
+        self.precision = precision
+        self.dtype = getattr(torch, precision)
+        self.threads = threads
+        self.scale: int = net.config.scale
+        self.reach: int = net.reach
+        self._cache = cache
+        self._torch = NetworkClip(net, torch.device("cpu"), torch.float32, name)
+        self.bytes_per_pixel: int = self._torch.bytes_per_pixel
+        self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return self._torch.device
+
+    @property
+    def identity(self) -> str:
+        """What PyTorch's is called, and the engine with its version: its bytes are others."""
+        return f"{self._torch.identity} openvino {openvino.__version__.split('-')[0]}"
+
+    def at(self, *, precision: str, device: str) -> "OpenVinoClip":
+        """The same network in another precision.
+
+        Raises:
+            DeviceError: no such precision, or another device than the CPU.
+
+        """
+        if torch.device(device).type != "cpu":
+            raise DeviceError(f"device {device!r}: the openvino engine computes on the CPU; use the torch engine there")
+        moved = OpenVinoClip(self.net, precision, self.name, threads=self.threads, cache=self._cache)
+        moved._torch = self._torch
+        return moved
+
+    @torch.no_grad()
+    def prepare(self, frame: Float[Tensor, "3 h w"]) -> FrameState:
+        """Features and polynomial expansion of one source frame in [0, 1]."""
+        image = frame.to("cpu", torch.float32).unsqueeze(0).contiguous()
+        maps = [torch.empty(1, self.net.config.channels, *image.shape[-2:]) for _ in range(2)]
+        self._infer((), {"frames": image.numpy()}, maps)
+        return FrameState(image, Features(*maps), expand(image))
+
+    def context(self, states: Sequence[FrameState], times: Sequence[Sequence[float]]) -> Flows | None:
+        """Flows between neighbouring whole frames, both ways."""
+        return self._torch.context(states, times)
+
+    @torch.no_grad()
+    def run(
+        self,
+        states: Sequence[FrameState],
+        times: Sequence[Sequence[float]],
+        nodes: Flows,
+        tile: Tile | None = None,
+    ) -> Float[Tensor, "u 3 sh sw"]:
+        """The clip's frames in order of time, whole or one tile of them, in [0, 1]."""
+        if min(states[0].frame.shape[-2:] if tile is None else (tile.height, tile.width)) < _LEAST_PX:
+            return self._torch.run(states, times, nodes, tile)
+        rows, columns = (slice(None),) * 2 if tile is None else (
+            slice(tile.top, tile.bottom), slice(tile.left, tile.right),
+        )  # fmt: skip
+
+        def cut(x: Tensor) -> Float[np.ndarray, "..."]:
+            return x[..., rows, columns].contiguous().numpy()
+
+        line = Timeline.of(len(states), [tuple(row) for row in times] if len(states) > 1 else ())
+        maps = {name: [getattr(state.features, name) for state in states] for name in ("low", "high")}
+        maps["frames"] = [state.frame for state in states]
+        given = {name: np.concatenate([cut(part) for part in parts]) for name, parts in maps.items()}
+        if len(states) > 1:
+            given |= {"ahead": cut(nodes.forward[0].flip(1)), "back": cut(nodes.backward[0].flip(1))}
+        height, width = given["frames"].shape[-2:]
+        final = torch.empty(len(line.order), 3, self.scale * height, self.scale * width)
+        self._infer(_pattern(line), {**given, **_grids(height, width), **times_of(line)}, [final], line)
+        if not final.sum().isfinite():  # clamping would hide an overflow as a white pixel
+            final.nan_to_num_(torch.nan, torch.nan, torch.nan)
+        return final.clamp_(0, 1)
+
+    def _infer(
+        self, pattern: tuple[int, ...], given: dict[str, Any], out: Sequence[Tensor], line: Timeline | None = None
+    ) -> None:
+        """Fill `out` by the graph of that pattern: () is S-SR's."""
+        with self._lock:
+            request = self._graphs.pop(pattern, None)
+            if request is None:
+                graph = features_graph(self.net) if line is None else restore_graph(self.net, line)
+                request = self._compiled(graph).create_infer_request()
+            self._graphs[pattern] = request  # the last one is the youngest
+            while len(self._graphs) > _KEPT_GRAPHS:
+                self._graphs.popitem(last=False)
+            for index, tensor in enumerate(out):
+                request.set_output_tensor(index, openvino.Tensor(tensor.numpy(), shared_memory=True))
+            wanted = {name for port in request.model_inputs for name in port.names}
+            request.infer({name: value for name, value in given.items() if name in wanted}, share_inputs=True)
+
+    def _compiled(self, graph: openvino.Model) -> openvino.CompiledModel:
+        settings = {
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
+            "INFERENCE_NUM_THREADS": self.threads or torch.get_num_threads(),
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+        }
+        folder = _usable(self._cache or runtime.cache_folder() / "openvino")
+        if folder is not None:
+            settings["CACHE_DIR"] = str(folder)
+        with tempfile.TemporaryDirectory() as place:
+            # the marks of what stays float32 count only in a model that was read from a file
+            file = Path(place) / "graph.xml"
+            openvino.save_model(graph, file, compress_to_fp16=False)
+            return _core().compile_model(_core().read_model(file), "CPU", settings)
+
+
+def _pattern(line: Timeline) -> tuple[int, ...]:
+    """Source frames, and in-between frames of every interval."""
+    counts = [0] * (line.sources - 1)
+    for interval, _ in line.between:
+        counts[interval] += 1
+    return (line.sources, *counts)
+
+
+@cache
+def _core() -> openvino.Core:
+    return openvino.Core()
+
+
+@lru_cache(maxsize=8)
+def _grids(height: int, width: int) -> dict[str, Float[np.ndarray, "..."]]:
+    """The inputs that only the size decides."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return {
+        "lowest": np.stack([-y, -x])[None],
+        "highest": np.stack([height - 1 - y, width - 1 - x])[None],
+        "places": np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], axis=-1)[None],
+        "unit": np.array([2 / width, 2 / height], np.float32),
+        "per_pixel": np.array(1 / (height * width), np.float32),
+    }
+
+
+def _usable(folder: Path) -> Path | None:
+    """The folder, made if need be and cleared of its oldest files; None where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = sorted(folder.glob("*.blob"), key=lambda file: file.stat().st_mtime)
+        for file in files[:-_KEPT_FILES]:
+            file.unlink(missing_ok=True)
+    except OSError:
+        return None
+    return folder if runtime.may_write(folder) else None
