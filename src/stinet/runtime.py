@@ -26,6 +26,7 @@ __all__ = [
     "cache_folder",
     "cores",
     "device",
+    "fix_threads",
     "has_avx512",
     "has_bfloat16",
     "launched_processes",
@@ -36,6 +37,7 @@ __all__ = [
     "probe_threads",
     "quiet_encoders",
     "release_memory",
+    "resident_memory_bytes",
     "reuse_memory",
     "set_threads",
     "use_fastest_threads",
@@ -107,6 +109,11 @@ def prepare_threads() -> bool:
     return True
 
 
+def fix_threads(count: int) -> None:
+    """Let this process use so many threads, whatever would be fastest: call it before torch is loaded."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+
+
 def quiet_encoders() -> None:
     """Keep SVT-AV1's banner off standard error: it has no other switch. What the user has set stays."""
     os.environ.setdefault("SVT_LOG", "0")
@@ -123,7 +130,7 @@ def reuse_memory() -> bool:
 
     # glibc's numbers: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, and M_ARENA_MAX, since frames that one thread makes and
     # another frees would scatter over an arena for each
-    options = {-3: 1 << 30, -1: 1 << 30, -8: 1}
+    options = {-3: 1 << 30, -1: -1, -8: 1}
     try:
         mallopt = ctypes.CDLL(None).mallopt
         return all(mallopt(option, value) == 1 for option, value in options.items())
@@ -211,6 +218,12 @@ def cache_folder() -> Path:
     if Path(named).is_absolute():
         return Path(named) / "stinet"
     return Path.home() / ("AppData/Local" if sys.platform == "win32" else ".cache") / "stinet"
+
+
+def resident_memory_bytes() -> int | None:
+    """Memory that this process has now; None where the system does not say."""
+    fields = " ".join(_lines(Path("/proc/self/statm"))).split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else None
 
 
 def may_write(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from stinet.video.contents import chapters_in, tracks_in
+from stinet.video.convert import name_of_matrix
 from stinet.video.frame import VideoInfo
 from stinet.video.streams import best_suffix, plan_streams
 
@@ -141,7 +142,9 @@ def _problems_of_picture(video: VideoInfo) -> Iterator[tuple[str, str]]:
     if colour.hdr:
         yield f"high dynamic range ({colour.hdr})", "kept in 10 bit with its tags; an 8-bit result is refused"
     if colour.is_guessed:
-        yield "no colour matrix named", f"{_MATRICES.get(colour.matrix, colour.matrix)} is taken, as players do"
+        named = colour.unknown_matrix
+        what = "no colour matrix named" if named is None else f"colour matrix {name_of_matrix(named)} not known here"
+        yield what, f"{_MATRICES.get(colour.matrix, colour.matrix)} is taken, as players do"
     if video.has_alpha:
         yield "opacity", "kept by --codec prores, vp9 or ffv1; others drop it and say so"
     if video.width * 4 >= _WIDE_PX:

@@ -26,7 +26,6 @@ from torch import Tensor
 from stinet.infer.ladder import Picture, Runner
 from stinet.infer.times import Due, Film, OutputRule, Result
 from stinet.ops.resample import resize
-from stinet.runtime import release_memory
 from stinet.video.frame import Frame
 
 __all__ = ["Window", "upscale_frames", "windows"]
@@ -107,7 +106,7 @@ class Window:
         has_alpha = not all(source.is_opaque for source in cut.clip)
         for wanted in _parts(self._due, cut.first, cut.last):
             yield from self._part(cut.clip, wanted, has_alpha=has_alpha)
-        release_memory()
+        self._runner.tidy()
 
     def _part(self, clip: Sequence[_Source], wanted: list[_Wanted], *, has_alpha: bool) -> Iterator[Frame]:
         """One call of the clip function, and one more for the opacity."""

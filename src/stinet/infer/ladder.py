@@ -43,6 +43,10 @@ _OUTPUT_SHARE = 0.25
 """Part of the memory that the finished frames of a window may take."""
 
 
+_HOLES = 1.03
+"""Memory may be so many times what it was after the first window before what is free of it is given back."""
+
+
 class Picture:
     """A source picture and what a clip function has prepared of it, once and only when it is needed."""
 
@@ -93,6 +97,7 @@ class Runner:
         """Source intervals of a window; 0: not yet chosen."""
         self._rung = _Rung(fn, tile.size_px)
         self._exact: ClipFunction | None = None
+        self._resident = 0  # bytes that the process had between two windows before memory was given back first
         self._prepared: weakref.WeakSet[Picture] = weakref.WeakSet()
         if state is not None:
             self.core = state["core"]
@@ -140,6 +145,17 @@ class Runner:
             sources = self._counted(self.core + 2 * self.reach, per_interval)
             self._rung = _Rung(self.fn, self._fitting(self.fn, size, sources, self.budget_bytes))
         return self.core
+
+    def tidy(self) -> None:
+        """Call it between two windows: memory that is free is kept for the next one, as long as no holes add up.
+
+        Giving all of it back each time would cost a third of the time of a fast model: the system clears every page.
+        """
+        now = runtime.resident_memory_bytes()
+        if now is not None and now <= self._resident * _HOLES:
+            return
+        runtime.release_memory()
+        self._resident = max(self._resident, now or 0)
 
     def clip_bytes(self, size: tuple[int, int], *, per_interval: int = 2) -> int:
         """Estimated memory of a window at its peak: a tile's features and the finished frames. Chooses first."""

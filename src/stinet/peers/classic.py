@@ -154,8 +154,8 @@ def _warp(frame: Float[Tensor, "3 h w"], flow: Float[Tensor, "1 2 h w"]) -> Floa
 def _enlarge(frames: Frames, scale: int, tile: Tile | None) -> Large:
     """Bicubic enlargement in [0, 1]; of a tile, with the pixels around it that it needs."""
     if tile is None:
-        return upsample(frames, scale).clamp(0, 1)
+        return upsample(frames, scale).clamp_(0, 1)
     top, left = max(tile.top - _KERNEL_PX, 0), max(tile.left - _KERNEL_PX, 0)
-    large = upsample(frames[..., top : tile.bottom + _KERNEL_PX, left : tile.right + _KERNEL_PX], scale).clamp(0, 1)
+    large = upsample(frames[..., top : tile.bottom + _KERNEL_PX, left : tile.right + _KERNEL_PX], scale).clamp_(0, 1)
     down, right = (tile.top - top) * scale, (tile.left - left) * scale
     return large[..., down : down + tile.height * scale, right : right + tile.width * scale]

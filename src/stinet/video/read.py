@@ -455,9 +455,11 @@ def note_facts(info: VideoInfo, config: ReadConfig, notes: Notes, *, deep: bool 
     if info.is_interlaced and config.deinterlace == "off":
         notes.warn("interlaced: fields taken as frames; --deinterlace auto makes whole ones")
     if info.colour.is_guessed:
-        named = info.colour.unknown_matrix
-        what = "colour matrix not said" if named is None else f"colour matrix {name_of_matrix(named)} is not known here"
-        notes.warn(f"{what}, taken as {name_of_matrix(info.colour.matrix)}")
+        named, taken = info.colour.unknown_matrix, name_of_matrix(info.colour.matrix)
+        if named is None:  # many good films name none, and players take the same
+            notes.say(f"colour matrix not said, taken as {taken}")
+        else:
+            notes.warn(f"colour matrix {name_of_matrix(named)} is not known here, taken as {taken}")
     if info.origin:
         notes.say(f"the file's clock starts at {float(info.origin):.3f} s, moved to 0")
     if info.first:
