@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from stinet.cli.bench import bench, tune
 from stinet.cli.convert import convert
 from stinet.cli.evaluate import evaluate
 from stinet.cli.look import compare, demo, doctor, info, models
@@ -41,5 +42,5 @@ def root(
     """Make a video larger and smoother: four times the size and any frame rate, in one pass."""
 
 
-for _command in (upscale, evaluate, train, models, info, compare, doctor, convert, demo):
+for _command in (upscale, tune, evaluate, train, models, info, compare, bench, doctor, convert, demo):
     app.command()(_command)

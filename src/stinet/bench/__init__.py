@@ -1,0 +1,1 @@
+"""How fast this machine is at this work, in figures that hold on a busy machine: ratios within one run."""
