@@ -466,3 +466,13 @@ def test_a_reader_that_goes_away_ends_the_pipe_quietly() -> None:
         assert writer.is_broken
         writer.write(timed(pictures(1))[0])
         writer.close()
+
+
+def test_the_times_of_a_segment_are_kept_as_even_runs(tmp_path: Path) -> None:
+    even = tuple(Fraction(k, 60) for k in range(9_000))
+    uneven = (*even[:5], Fraction(1), Fraction(7, 6), Fraction(4, 3), Fraction(9, 2))
+    for times in (even, uneven, even[:1], even[3:5]):
+        segment = Segment(path=tmp_path / "3.mkv", frames=len(times), times=times, bytes=9, reorder=1)
+        plain = segment.to_json()
+        assert Segment.from_json(plain, tmp_path).times == times
+        assert len(str(plain)) < 250

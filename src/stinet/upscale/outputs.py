@@ -88,7 +88,7 @@ class _Video:
         records = [record["coded"] for record in self.journal.finished if record.get("coded")]
         muxed = mux(
             result,
-            [Segment.from_json(record, self.journal.segments_folder) for record in records],
+            _Kept(records, self.journal.segments_folder),
             self.choice,
             info=None if plan.source.is_pipe or not plan.info.streams else plan.info,
             plan=plan.streams,
@@ -102,6 +102,19 @@ class _Video:
 
     def place(self, result: Path) -> None:
         _move(result, self.plan.target)
+
+
+class _Kept(Sequence[Segment]):
+    """Segments of a journal, made of their records when they are asked for: a film has a million times."""
+
+    def __init__(self, records: Sequence[Mapping[str, Any]], folder: Path) -> None:
+        self.records, self.folder = records, folder
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Segment.from_json(self.records[index], self.folder)
 
 
 class _Coded:

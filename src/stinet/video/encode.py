@@ -19,7 +19,7 @@ promise.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -70,7 +70,7 @@ class Segment:
         return {
             "name": self.path.name,
             "frames": self.frames,
-            "times": [str(time) for time in self.times],
+            "times": _in_steps(self.times),
             "bytes": self.bytes,
             "reorder": self.reorder,
         }
@@ -81,10 +81,26 @@ class Segment:
         return cls(
             path=folder / plain["name"],
             frames=plain["frames"],
-            times=tuple(Fraction(time) for time in plain["times"]),
+            times=_from_steps(plain["times"]),
             bytes=plain["bytes"],
             reorder=plain["reorder"],
         )
+
+
+def _in_steps(times: Sequence[Fraction]) -> list[list[Any]]:
+    """Rising times as even runs, short whatever the length of a film: [first, step, how many]."""
+    runs: list[list[Any]] = []
+    for time, following in zip(times, (*times[1:], None), strict=True):
+        step = Fraction(0) if following is None else following - time
+        if runs and (runs[-1][1] == step or following is None):
+            runs[-1][2] += 1
+        else:
+            runs.append([time, step, 1])
+    return [[str(first), str(step), count] for first, step, count in runs]
+
+
+def _from_steps(runs: Sequence[Sequence[Any]]) -> tuple[Fraction, ...]:
+    return tuple(Fraction(first) + k * Fraction(step) for first, step, count in runs for k in range(count))
 
 
 class SegmentWriter:

@@ -92,7 +92,7 @@ def mux(
         stack.callback(part.unlink, missing_ok=True)
         stack.enter_context(disk_errors(target))
         target.parent.mkdir(parents=True, exist_ok=True)
-        film = _Film(target, [s for s in segments if s.frames], choice, end, notes)
+        film = _Film(target, _filled(segments), choice, end, notes)
         others = stack.enter_context(_Others(info, plan, span, notes))
         ended = _write(part, film, others)
         with part.open("rb+") as file:
@@ -148,6 +148,11 @@ def _options(choice: EncoderChoice, rates: Sequence[int]) -> dict[str, str]:
         "video_track_timescale": str(ticks),
         "movie_timescale": str(movie if movie <= _MAX_MOVIE_TICKS else ticks),
     }
+
+
+def _filled(segments: Sequence[Segment]) -> Sequence[Segment]:
+    """Segments that have frames; the same sequence, which may make them when asked, where all have."""
+    return segments if all(segment.frames for segment in segments) else [s for s in segments if s.frames]
 
 
 class _Film:
