@@ -387,3 +387,23 @@ def test_a_file_in_the_place_of_a_folder_is_refused_before_the_run_and_the_other
     assert not fn.prepared
     assert target.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.mp4", target.name])
+
+
+@pytest.mark.bad_input(8)
+def test_nothing_is_put_between_the_frames_of_a_film_that_states_no_rate_but_the_one_that_is_due(
+    tmp_path: Path,
+) -> None:
+    steps = [31, 52, 17, 33, 33, 49, 18, 33, 40, 26] * 3
+    stamps = [Fraction(sum(steps[:k]), 1000) for k in range(len(steps))]
+    stated = film(tmp_path / "a.mkv", pictures(len(stamps)), times=stamps, time_base=Fraction(1, 1000))
+    bare = tmp_path / "b.mkv"
+    with av.open(str(stated)) as source, av.open(str(bare), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.duration, packet.stream = 0, stream
+                out.mux(packet)
+    summary = up(bare, tmp_path / "c.mp4")
+    wanted = [time for a, b in pairwise(stamps) for time in (a, (a + b) / 2)] + stamps[-1:]
+    assert times_of(summary.output) == wanted
+    assert "missing in the source" not in " ".join(summary.notes)

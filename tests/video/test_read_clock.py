@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from bad_files import animated  # pyright: ignore[reportMissingImports]
 from films import film, pictures  # pyright: ignore[reportMissingImports]
 from stinet.config import ReadConfig
 from stinet.errors import InputError
@@ -265,3 +266,29 @@ def test_the_asked_stream_is_read_and_a_wrong_one_named(tmp_path: Path) -> None:
     assert "stream 1 of 2 video streams used" in notes.lines
     with pytest.raises(InputError, match="stream 5 is no video stream; video streams are: 0, 1"):
         probe(path, ReadConfig(stream=5))
+
+
+@pytest.mark.bad_input(8)
+def test_a_film_that_states_no_rate_gets_that_of_its_usual_step_and_never_that_of_its_clock(tmp_path: Path) -> None:
+    steps = [31, 52, 17, 33, 33, 49, 18, 33, 40, 26] * 5
+    stamps = [Fraction(sum(steps[:k]), 1000) for k in range(len(steps))]
+    stated = film(tmp_path / "a.mkv", pictures(len(stamps)), times=stamps, time_base=Fraction(1, 1000))
+    bare = tmp_path / "b.mkv"
+    with av.open(str(stated)) as source, av.open(str(bare), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.duration, packet.stream = 0, stream
+                out.mux(packet)
+    with av.open(str(bare)) as file:
+        assert file.streams.video[0].base_rate == 1000  # what FFmpeg says of it: the test is about this
+    about = probe(bare)
+    assert (about.rate, about.is_constant_rate) == (Fraction(1000, 33), False)
+    assert [frame.time for frame in read_frames(bare)] == stamps
+
+
+@pytest.mark.bad_input(16)
+def test_a_gif_of_uneven_delays_has_the_rate_of_its_usual_one(tmp_path: Path) -> None:
+    about = probe(animated(tmp_path / "a.gif", [100, 50, 200, 30, 70]))
+    assert about.rate == 10  # and not the 100 ticks of its clock
+    assert not about.is_constant_rate

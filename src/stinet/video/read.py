@@ -15,7 +15,10 @@ Interlaced frames are taken as they are, or go through FFmpeg's bwdif, one frame
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from math import gcd, lcm
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,6 +64,12 @@ __all__ = [
 _BY_DELAY = {"gif", "apng"}
 """Formats that state a delay for every picture, and no rate."""
 
+_NO_RATE = 400
+"""A rate above this that is the clock's own is none: FFmpeg gives the tick where it found no rate."""
+
+_STEPS_SEEN = 250
+"""Steps between pictures of which a film without a rate gets its nominal one."""
+
 _ERRORS_IN_A_ROW = 200
 """Packets in a row that fail before a file counts as undecodable from there on."""
 
@@ -104,6 +113,8 @@ def probe_opened(
             raise InputError(f"{path}: the video is encrypted (DRM); only unprotected files can be read")
         raise DecodeError(f"{path}: its {stream.codec_context.name} video stream holds no frame that can be decoded")
     info = _describe(path, container, stream, first)
+    if info.rate is not None and _is_tick(info.rate, info):
+        info = replace(info, rate=_usual_rate(path, config), is_constant_rate=False)
     check_limits(info, config)
     return info, first, pictures
 
@@ -392,6 +403,26 @@ class _Track:
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """FFmpeg's own decoders of these pass over the alpha that WebM has beside the picture."""
+
+
+def _is_tick(rate: Fraction, info: VideoInfo) -> bool:
+    """Whether a rate is only that of the clock: films of browsers and screen recorders, and GIFs, state none."""
+    return rate * info.time_base > Fraction(1, 2) and (rate > _NO_RATE or info.container in _BY_DELAY)
+
+
+def _usual_rate(path: Path, config: ReadConfig) -> Fraction | None:
+    """One over the usual step between the first pictures; None: a stream, which is read once, or a single picture."""
+    if not path.is_file():
+        return None
+    stamps: list[Fraction] = []
+    with open_file(path) as container, suppress(FFmpegError, OSError):
+        for packet in container.demux(film_stream(container, path, config.stream)):
+            if packet.size and packet.pts is not None:
+                stamps.append(packet.pts * packet.time_base)
+            if len(stamps) > _STEPS_SEEN:
+                break
+    steps = sorted(b - a for a, b in pairwise(sorted(stamps)) if b > a)
+    return 1 / steps[len(steps) // 2] if steps else None
 
 
 def _describe(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
