@@ -8,7 +8,7 @@ themselves and the stamps are inputs, so that neither a new size nor a new fract
 Against the network's own code, and equal to it but for rounding:
 
     warp                 a deformable convolution with the identity as its weights, the flow clamped to the picture
-    modulated sampling   DeformableConvolution, which is zero outside the picture as ours is
+    modulated sampling   grid_sample with groups as pictures; of more than one tap a DeformableConvolution
     bicubic estimate     a 5x5 convolution to all sub-pixels, added to the heads before they are unfolded
     gain                 multiplied into the heads' weights
 
@@ -91,8 +91,8 @@ def restore_graph(net: STINet, line: Timeline) -> openvino.Model:
     """Everything after S-SR, for clips with as many frames in every interval as `line` has.
 
     Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w; dy, dx), the grids `lowest` and `highest`
-    (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 h w 2: every pixel in grid_sample's
-    coordinates) and `unit` (2: a pixel in them); `per_pixel` (one by the pixels of a frame); and those of `times_of`.
+    (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 2 h w: every pixel in grid_sample's
+    coordinates) and `unit` (1 2 1 1: a pixel in them); `per_pixel` (one by the pixels of a frame); and those of `times_of`.
     Output: frames (u 3 sh sw), not clamped.
     """
     return _Writer(net, line).model()
@@ -250,16 +250,33 @@ class _Writer:
         return op.concat(halves, 0)
 
     def _align(self, align: Any, neighbour: Node, s: Node, flow: Node | None) -> Node:
+        """Modulated deformable convolution; `flow` is added to every offset."""
         groups, taps = align.groups, align.kernel**2
-        split = 2 * groups * taps
-        raw = _exact(_conv(s, align.offsets, outputs=range(split)))
-        bound = align.max_offset_px
+        split, bound = 2 * groups * taps, align.max_offset_px
+        is_point = taps == 1
+        order = [place + 1 - 2 * (place % 2) for place in range(split)] if is_point else range(split)
+        raw = _exact(_conv(s, align.offsets, outputs=order))
         offset = _exact(op.multiply(_exact(op.tanh(_exact(op.multiply(raw, _number(1 / bound))))), _number(bound)))
         if flow is not None:
+            flow = _channels(flow, [1, 0]) if is_point else flow
             offset = _exact(op.add(offset, _exact(op.concat([flow] * (groups * taps), 1))))
         mask = op.sigmoid(_conv(s, align.offsets, outputs=range(split, split + groups * taps)))
-        sampled = _deformable(neighbour, offset, _values(align.weight.weight), mask, groups)
-        return op.add(sampled, _bias(align.weight))
+        if is_point:
+            return _conv(self._sampled(neighbour, offset, mask, groups), align.weight)
+        made = _deformable(neighbour, offset, _values(align.weight.weight), mask, groups)
+        return op.add(made, _bias(align.weight))
+
+    def _sampled(self, x: Node, offset: Node, mask: Node, groups: int) -> Node:
+        """Every group of channels at its own offset (dx, dy), zero outside, times its mask.
+
+        With few channels in a group, grid_sample with groups as pictures is three times as fast as a deformable
+        convolution, which looks at every offset by itself.
+        """
+        channels = self.net.config.channels
+        grid = self._grid(_regrouped(offset, 2))
+        how = {"align_corners": False, "mode": "bilinear", "padding_mode": "zeros"}
+        read = op.grid_sample(_regrouped(x, channels // groups), grid, how)
+        return _regrouped(op.multiply(read, _regrouped(mask, 1)), channels)
 
     # phase 3, ST-GR
 
@@ -319,11 +336,14 @@ class _Writer:
         return _deformable(x, inside, np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1), None, 1)
 
     def _warp_cubic(self, image: Node, flow: Node) -> Node:
-        places, unit = self._input("places", 1, -1, -1, 2), self._input("unit", 2)
-        across = _exact(op.transpose(_channels(flow, [1, 0]), _constant(np.array([0, 2, 3, 1]))))
-        grid = _exact(op.add(places, _exact(op.multiply(across, unit))))
         how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
-        return _exact(op.grid_sample(image, grid, how))
+        return _exact(op.grid_sample(image, self._grid(_channels(flow, [1, 0])), how))
+
+    def _grid(self, offset: Node) -> Node:
+        """grid_sample's coordinates of every pixel moved by its offset (dx, dy)."""
+        places, unit = self._input("places", 1, 2, -1, -1), self._input("unit", 1, 2, 1, 1)
+        at = _exact(op.add(places, _exact(op.multiply(offset, unit))))
+        return _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1]))))
 
 
 def _parameter(name: str, *shape: int) -> Node:
@@ -422,6 +442,12 @@ def _take(x: Node, index: Sequence[int]) -> Node:
 
 def _twice(x: Node) -> Node:
     return _exact(op.concat([x, x], 0))
+
+
+def _regrouped(x: Node, channels: int) -> Node:
+    """(n c h w) with so many channels each, and more or fewer of them; stays in the precision it has."""
+    made = op.reshape(x, _constant(np.array([-1, channels, 0, 0])), special_zero=True)
+    return _exact(made) if _KEEPS in x.get_rt_info() else made
 
 
 def _deformable(x: Node, offset: Node, weight: np.ndarray, mask: Node | None, groups: int) -> Node:

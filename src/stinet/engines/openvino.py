@@ -204,8 +204,8 @@ def _grids(height: int, width: int) -> dict[str, Float[np.ndarray, "..."]]:
     return {
         "lowest": np.stack([-y, -x])[None],
         "highest": np.stack([height - 1 - y, width - 1 - x])[None],
-        "places": np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], axis=-1)[None],
-        "unit": np.array([2 / width, 2 / height], np.float32),
+        "places": np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1])[None],
+        "unit": np.array([2 / width, 2 / height], np.float32).reshape(1, 2, 1, 1),
         "per_pixel": np.array(1 / (height * width), np.float32),
     }
 
