@@ -1,6 +1,7 @@
 """A name or a file becomes a clip function, or one line says why not; sizes and costs are the known ones."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from stinet import catalogue
 from stinet.catalogue import clip_function, macs_per_pixel, models, network, weights_file
 from stinet.checkpoint import save_model
 from stinet.config import PRESETS, ClipFunction
-from stinet.errors import CheckpointError, DeviceError, ModelError
+from stinet.errors import CheckpointError, DeviceError, ModelError, UsageError
 from stinet.model.stinet import STINet
 from stinet.peers.classic import PEERS
 
@@ -55,6 +56,18 @@ def test_without_a_scale_a_network_enlarges_by_its_own_and_a_peer_by_four(tmp_pa
 def test_a_peer_on_an_unknown_device_is_refused_too() -> None:
     with pytest.raises(DeviceError, match="abacus"):
         clip_function("blend+bicubic", device="abacus")
+
+
+def test_an_engine_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="engine 'abacus' is unknown: choose from auto, torch, openvino"):
+        clip_function("stinet-xs", engine="abacus")
+    with pytest.raises(ModelError, match=r"blend\+bicubic is no network"):
+        clip_function("blend+bicubic", engine="openvino")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "stinet.engines.openvino", raising=False)
+    monkeypatch.delitem(sys.modules, "stinet.engines.graph", raising=False)
+    with pytest.raises(DeviceError, match=r"engine openvino is not installed: run pip install 'stinet\[cpu\]'"):
+        clip_function("stinet-xs", device="cpu", engine="openvino")
 
 
 def test_another_scale_than_the_models_is_refused(file: Path) -> None:

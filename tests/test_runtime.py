@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,6 +37,22 @@ def test_the_cpu_is_always_there() -> None:
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(DeviceError, match="device"):
         runtime.device(name)
+
+
+def test_the_cache_is_where_the_system_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    cases = {
+        ("linux", "XDG_CACHE_HOME", str(tmp_path / "x")): tmp_path / "x" / "stinet",
+        ("linux", "XDG_CACHE_HOME", ""): tmp_path / ".cache" / "stinet",
+        ("linux", "XDG_CACHE_HOME", "not/absolute"): tmp_path / ".cache" / "stinet",
+        ("darwin", "XDG_CACHE_HOME", str(tmp_path / "x")): tmp_path / "Library" / "Caches" / "stinet",
+        ("win32", "LOCALAPPDATA", str(tmp_path / "w")): tmp_path / "w" / "stinet",
+        ("win32", "LOCALAPPDATA", ""): tmp_path / "AppData" / "Local" / "stinet",
+    }
+    for (system, name, value), expected in cases.items():
+        monkeypatch.setattr(sys, "platform", system)
+        monkeypatch.setenv(name, value)
+        assert runtime.cache_folder() == expected
 
 
 class FakeClock:

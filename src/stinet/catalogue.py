@@ -15,16 +15,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from stinet import runtime
 from stinet.checkpoint import load_model, read_header
 from stinet.config import PRESETS, ClipFunction, ModelConfig
-from stinet.errors import ModelError
+from stinet.errors import DeviceError, ModelError, UsageError
 from stinet.model.clip import NetworkClip
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
 from stinet.peers.classic import PEERS
 
-__all__ = ["ModelEntry", "clip_function", "macs_per_pixel", "models", "network", "weights_file"]
+__all__ = ["ENGINES", "ModelEntry", "clip_function", "macs_per_pixel", "models", "network", "weights_file"]
 
 WEIGHTS = Path(__file__).parent / "weights"
+
+ENGINES = ("auto", "torch", "openvino")
+"""What a network may be computed with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,24 +43,34 @@ class ModelEntry:
     quality: str
 
 
-def clip_function(name: str, *, device: str = "auto", scale: int | None = None) -> ClipFunction:
+def clip_function(name: str, *, device: str = "auto", scale: int | None = None, engine: str = "auto") -> ClipFunction:
     """The clip function of a preset, a weights file or a peer.
 
-    Without `scale` a network enlarges by its own and a peer by 4. Peers run on the CPU, whatever `device` is.
+    Without `scale` a network enlarges by its own and a peer by 4. Peers run on the CPU, whatever `device` is. `engine`
+    is what computes a network: torch, or openvino (compact networks on the CPU); auto is torch, whose bytes and
+    identity are others, so that one command always makes one film.
 
     Raises:
-        ModelError: an unknown name, a preset without weights, or another scale than asked for.
+        ModelError: an unknown name, a preset without weights, another scale than asked for, or a network or peer that
+            the engine does not run.
         CheckpointError: a file that is no model.
-        DeviceError: the device is not there.
+        DeviceError: the device or the engine is not there.
+        UsageError: an unknown engine.
 
     """
     runtime.reuse_memory()
     place = runtime.device(device)
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r} is unknown: choose from {', '.join(ENGINES)}")
     if name in PEERS:
+        if engine == "openvino":
+            raise ModelError(f"{name} is no network: the openvino engine does not run it")
         return PEERS[name](scale or 4)
     net = network(name)
     if scale is not None and net.config.scale != scale:
         raise ModelError(f"{name} enlarges by {net.config.scale}, not by {scale}")
+    if engine == "openvino":
+        return _in_openvino(net, place if device != "auto" else torch.device("cpu"), Path(name).stem)
     precision = torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32
     return NetworkClip(net, place, precision, Path(name).stem)
 
@@ -116,6 +129,15 @@ def macs_per_pixel(config: ModelConfig, size: int = 16) -> float:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         net.restore(frames, net.features(frames[0]), _still(frames), line)
     return counter.get_total_flops() / 2 / (len(line.order) * (size * config.scale) ** 2)
+
+
+def _in_openvino(net: STINet, place: torch.device, name: str) -> ClipFunction:
+    try:
+        from stinet.engines.openvino import OpenVinoClip
+    except ImportError as error:
+        raise DeviceError("engine openvino is not installed: run pip install 'stinet[cpu]'") from error
+    fn = OpenVinoClip(net, "bfloat16" if runtime.has_bfloat16("cpu") else "float32", name)
+    return fn if place.type == "cpu" else fn.at(precision=fn.precision, device=str(place))
 
 
 def _entry(name: str, config: ModelConfig, note: str, weights: str, quality: str) -> ModelEntry:

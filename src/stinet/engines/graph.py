@@ -63,7 +63,7 @@ def features_graph(net: STINet) -> openvino.Model:
     parts: Any = net.features_net
     low = _blocks(_leaky(_conv(frames, parts.head)), parts.low)
     high = _blocks(_leaky(_conv(low, parts.lift)), parts.high)
-    return openvino.Model([op.result(low), op.result(high)], [frames], "features")
+    return _model([low, high], [frames], "features")
 
 
 def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
@@ -90,9 +90,10 @@ def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
 def restore_graph(net: STINet, line: Timeline) -> openvino.Model:
     """Everything after S-SR, for clips with as many frames in every interval as `line` has.
 
-    Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w; dy, dx), the grids `lowest` and `highest`
-    (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 2 h w: every pixel in grid_sample's
-    coordinates) and `unit` (1 2 1 1: a pixel in them); `per_pixel` (one by the pixels of a frame); and those of `times_of`.
+    Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w; dy, dx), and by frame size alone the
+    grids `lowest` and `highest` (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 2 h w:
+    every pixel in grid_sample's coordinates), `unit` (1 2 1 1: a pixel in them), and `per_pixel` (one by the pixels of
+    a frame); and those of `times_of`.
     Output: frames (u 3 sh sw), not clamped.
     """
     return _Writer(net, line).model()
@@ -115,7 +116,7 @@ class _Writer:
         for module in self.net.local:
             x = self._local(module, x, flows)
         out = self._reconstructed(x, self._modulators(x), base)
-        return openvino.Model([op.result(out)], list(self.parameters.values()), "restore")
+        return _model([out], list(self.parameters.values()), "restore")
 
     def _input(self, name: str, *shape: int) -> Node:
         if name not in self.parameters:
@@ -246,7 +247,9 @@ class _Writer:
         count = len(self.line.order)
         low, high = _frames(s, 0, count), _frames(s, count, 2 * count)
         joint = _leaky(_conv(op.concat([low, high], 1), exchange.joint))
-        halves = [_conv(op.concat([own, joint], 1), layer) for own, layer in ((low, exchange.low), (high, exchange.high))]
+        halves = [
+            _conv(op.concat([own, joint], 1), layer) for own, layer in ((low, exchange.low), (high, exchange.high))
+        ]
         return op.concat(halves, 0)
 
     def _align(self, align: Any, neighbour: Node, s: Node, flow: Node | None) -> Node:
@@ -346,6 +349,11 @@ class _Writer:
         return _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1]))))
 
 
+def _model(outputs: Sequence[Node], inputs: Sequence[Node], name: str) -> openvino.Model:
+    make: Any = openvino.Model  # its stubs contradict each other
+    return make([op.result(node) for node in outputs], list(inputs), name)
+
+
 def _parameter(name: str, *shape: int) -> Node:
     made = op.parameter(openvino.PartialShape(list(shape)), np.float32, name=name)
     made.output(0).get_tensor().set_names({name})
@@ -420,7 +428,7 @@ def _frames(x: Node, start: int, stop: int) -> Node:
 
 
 def _picked(x: Node, index: Sequence[int]) -> Node:
-    """Frames in another order, in float32. (Slices are merged on the way to the engine, and lose their marks.)"""
+    """Frames in another order, in float32; slices are merged on the way to the engine, and lose their marks."""
     return _exact(op.gather(x, _constant(np.array(index)), _constant(np.array(0))))
 
 
@@ -460,7 +468,7 @@ def _deformable(x: Node, offset: Node, weight: np.ndarray, mask: Node | None, gr
 
 
 def _mix(sides: Sequence[Node], shares: Sequence[Node], keep: Callable[[Node], Node] = _exact) -> Node:
-    """A weighted sum. (A difference would be rewritten on the way to the engine, and lose its mark.)"""
+    """A weighted sum; a difference would be rewritten on the way to the engine, and lose its mark."""
     first, second = (keep(op.multiply(side, share)) for side, share in zip(sides, shares, strict=True))
     return keep(op.add(first, second))
 

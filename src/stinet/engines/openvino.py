@@ -124,7 +124,7 @@ class OpenVinoClip:
         self,
         states: Sequence[FrameState],
         times: Sequence[Sequence[float]],
-        nodes: Flows,
+        nodes: Flows | None,
         tile: Tile | None = None,
     ) -> Float[Tensor, "u 3 sh sw"]:
         """The clip's frames in order of time, whole or one tile of them, in [0, 1]."""
@@ -142,6 +142,7 @@ class OpenVinoClip:
         maps["frames"] = [state.frame for state in states]
         given = {name: np.concatenate([cut(part) for part in parts]) for name, parts in maps.items()}
         if len(states) > 1:
+            assert nodes is not None
             given |= {"ahead": cut(nodes.forward[0].flip(1)), "back": cut(nodes.backward[0].flip(1))}
         height, width = given["frames"].shape[-2:]
         final = torch.empty(len(line.order), 3, self.scale * height, self.scale * width)

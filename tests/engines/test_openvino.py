@@ -1,0 +1,209 @@
+"""The compact network on OpenVINO: PyTorch's numbers, at any size and times, without compiling for each."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.small_networks import COMPACT, PAPER, build, clip
+from stinet import runtime
+from stinet.catalogue import clip_function
+from stinet.config import ClipFunction, Movable, Tile
+from stinet.errors import DeviceError, ModelError
+from stinet.model.clip import NetworkClip
+
+openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'stinet[cpu]'")
+
+from stinet.engines.openvino import OpenVinoClip  # noqa: E402
+
+CPU = torch.device("cpu")
+HALVES = [[0.5]] * 2
+VARIANTS = {
+    "as shipped": {},
+    "flows corrected": {"flow_refined": True},
+    "a kernel of 3x3": {"deform_kernel": 3},
+    "two ST-LR modules": {"local_modules": 2},
+    "without Inet": {"offset_interaction": False},
+    "without ST-GR": {"relate": "none"},
+    "without E^P and E^F": {"edge_pixel": False, "edge_frame": False},
+    "scale 2": {"scale": 2},
+}
+
+
+@pytest.fixture
+def fn(tmp_path: Path) -> OpenVinoClip:
+    return OpenVinoClip(build(COMPACT), "float32", "small", threads=1, cache=tmp_path)
+
+
+def ran(fn: ClipFunction, frames: Tensor, times: Sequence[Sequence[float]], tile: Tile | None = None) -> Tensor:
+    states = [fn.prepare(frame) for frame in frames]
+    return fn.run(states, times, fn.context(states, times), tile)
+
+
+def in_torch(fn: OpenVinoClip) -> NetworkClip:
+    return NetworkClip(fn.net, CPU, torch.float32, "small")
+
+
+def assert_equal(fn: OpenVinoClip, frames: Tensor, times: Sequence[Sequence[float]], tile: Tile | None = None) -> None:
+    expected = ran(in_torch(fn), frames, times, tile)
+    torch.testing.assert_close(ran(fn, frames, times, tile), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("edit", VARIANTS.values(), ids=VARIANTS)
+def test_a_clip_equals_pytorchs(edit: dict[str, object], tmp_path: Path) -> None:
+    fn = OpenVinoClip(build(replace(COMPACT, **edit)), threads=1, cache=tmp_path)  # pyright: ignore[reportArgumentType]
+    assert_equal(fn, clip(3, (14, 18))[0], HALVES)
+
+
+def test_a_tile_equals_pytorchs_tile(fn: OpenVinoClip) -> None:
+    assert_equal(fn, clip(3, (24, 20))[0], HALVES, Tile(top=3, left=5, bottom=20, right=18))
+
+
+@pytest.mark.parametrize("times", [
+    [[1 / 3, 2 / 3]] * 2,
+    [[0.2], [0.4, 0.8]],
+    [[], [0.3]],
+    [[], []],
+    [[0.1, 0.5, 0.9], []],
+], ids=str)  # fmt: skip
+def test_any_times_give_pytorchs_frames(fn: OpenVinoClip, times: list[list[float]]) -> None:
+    assert_equal(fn, clip(3, (12, 16))[0], times)
+
+
+@pytest.mark.parametrize("size", [(12, 16), (1, 1), (1, 9), (2, 3)])
+def test_one_frame_of_any_size_runs(fn: OpenVinoClip, size: tuple[int, int]) -> None:
+    assert_equal(fn, clip(1, size)[0], [])
+
+
+def test_thin_frames_run(fn: OpenVinoClip) -> None:
+    assert_equal(fn, clip(2, (1, 7))[0], [[0.5]])
+    assert_equal(fn, clip(2, (5, 2))[0], [[0.5]])
+
+
+@pytest.mark.parametrize("shift", [40.0, -40.0])
+def test_flows_out_of_the_picture_read_its_edge_as_in_pytorch(fn: OpenVinoClip, shift: float) -> None:
+    frames = clip(2, (12, 16))[0]
+    made = []
+    for one in (fn, in_torch(fn)):
+        states = [one.prepare(frame) for frame in frames]
+        flows = one.context(states, [[0.5]])
+        assert flows is not None
+        made.append(one.run(states, [[0.5]], type(flows)(flows.forward + shift, flows.backward - shift)))
+    torch.testing.assert_close(made[0], made[1], rtol=0, atol=1e-4)
+
+
+def test_sizes_and_times_compile_nothing_new(fn: OpenVinoClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    real = fn._compiled
+    monkeypatch.setattr(fn, "_compiled", lambda graph: compiled.append(graph.get_friendly_name()) or real(graph))
+    for size, tau in (((12, 16), 0.5), ((20, 9), 0.5), ((7, 30), 0.1), ((12, 16), 0.9)):
+        ran(fn, clip(3, size)[0], [[tau]] * 2)
+    assert compiled == ["features", "restore"]
+    ran(fn, clip(3, (12, 16))[0], [[0.5], []])
+    assert compiled == ["features", "restore", "restore"]
+
+
+def test_no_more_graphs_are_kept_than_a_film_needs(fn: OpenVinoClip) -> None:
+    for count in range(1, 10):
+        ran(fn, clip(count, (6, 6))[0], [[]] * (count - 1))
+    assert len(fn._graphs) == 6
+    assert_equal(fn, clip(2, (6, 6))[0], [[]])  # one that was dropped comes back
+
+
+def test_states_serve_overlapping_windows(fn: OpenVinoClip) -> None:
+    frames = clip(4, (12, 16))[0]
+    states = [fn.prepare(frame) for frame in frames]
+    for start in (0, 1, 0):
+        part = states[start : start + 3]
+        made = fn.run(part, HALVES, fn.context(part, HALVES))
+        torch.testing.assert_close(made, ran(in_torch(fn), frames[start : start + 3], HALVES), rtol=0, atol=1e-4)
+
+
+def test_equal_calls_give_equal_bits(fn: OpenVinoClip, tmp_path: Path) -> None:
+    frames = clip(3, (14, 18))[0]
+    first = ran(fn, frames, HALVES)
+    ran(fn, clip(3, (20, 20), seed=3)[0], HALVES)
+    assert torch.equal(ran(fn, frames, HALVES), first)
+    again = OpenVinoClip(fn.net, "float32", "small", threads=1, cache=tmp_path)  # from the compiled files
+    assert torch.equal(ran(again, frames, HALVES), first)
+
+
+def test_what_came_out_does_not_change_with_the_next_clip(fn: OpenVinoClip) -> None:
+    first = ran(fn, clip(3, (14, 18))[0], HALVES)
+    kept = first.clone()
+    ran(fn, clip(3, (14, 18), seed=5)[0], HALVES)
+    assert torch.equal(first, kept)
+
+
+def test_bfloat16_is_as_near_as_pytorchs(tmp_path: Path) -> None:
+    if not runtime.has_bfloat16("cpu"):
+        pytest.skip("needs a CPU with bfloat16")
+    net = build(COMPACT, awake=False)
+    frames = clip(3, (24, 32))[0]
+    exact = ran(NetworkClip(net, CPU, torch.float32), frames, HALVES)
+    theirs = (ran(NetworkClip(net, CPU, torch.bfloat16), frames, HALVES) - exact).abs().mean()
+    ours = (ran(OpenVinoClip(net, "bfloat16", threads=1, cache=tmp_path), frames, HALVES) - exact).abs().mean()
+    assert 0 < ours < 1.5 * theirs
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["black", "white", "noise"])
+def test_plain_pictures_give_numbers(kind: str, precision: str, fn: OpenVinoClip) -> None:
+    frames = {"black": torch.zeros(3, 3, 16, 16), "white": torch.ones(3, 3, 16, 16), "noise": clip(3, (16, 16))[0]}
+    made = ran(fn.at(precision=precision, device="cpu"), frames[kind], HALVES)
+    assert made.isfinite().all()
+    assert 0 <= made.min() <= made.max() <= 1
+
+
+def test_numbers_that_are_none_are_not_clamped_to_white(fn: OpenVinoClip) -> None:
+    frames = clip(3, (12, 16))[0]
+    frames[1, :, 4, 4] = torch.nan
+    assert ran(fn, frames, HALVES).isnan().any()
+
+
+def test_it_can_be_had_in_another_precision_and_is_not_pytorchs_function(fn: OpenVinoClip) -> None:
+    assert isinstance(fn, Movable)
+    half = fn.at(precision="bfloat16", device="cpu")
+    assert (half.precision, fn.precision, half.device) == ("bfloat16", "float32", CPU)
+    assert half.identity == fn.identity
+    assert fn.identity != in_torch(fn).identity
+    assert fn.identity == f"{in_torch(fn).identity} openvino {openvino.__version__.split('-')[0]}"
+    with pytest.raises(DeviceError, match="precision 'float16' is unknown to openvino: choose from float32, bfloat16"):
+        fn.at(precision="float16", device="cpu")
+    with pytest.raises(DeviceError, match="computes on the CPU"):
+        fn.at(precision="float32", device="cuda")
+
+
+def test_a_network_of_another_kind_is_refused_with_what_it_is() -> None:
+    with pytest.raises(ModelError, match="does not run networks with high native, features dbpn"):
+        OpenVinoClip(build(PAPER))
+
+
+def test_compiled_graphs_are_kept_in_the_users_cache_folder(
+    fn: OpenVinoClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path / "user")
+    ran(OpenVinoClip(fn.net, threads=1), clip(1, (8, 8))[0], [])
+    assert len(list((tmp_path / "user" / "openvino").glob("*.blob"))) == 2
+
+
+def test_old_compiled_graphs_are_cleared(tmp_path: Path, fn: OpenVinoClip) -> None:
+    for number in range(80):
+        (tmp_path / f"{number}.blob").write_bytes(b"old")
+    ran(fn, clip(1, (8, 8))[0], [])
+    assert len(list(tmp_path.glob("*.blob"))) <= 64 + 2
+
+
+def test_it_runs_where_no_cache_can_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "a file"
+    blocked.write_text("in the way")
+    assert_equal(OpenVinoClip(build(COMPACT), threads=1, cache=blocked / "inside"), clip(2, (8, 8))[0], [[0.5]])
+
+
+def test_the_catalogue_gives_the_engine_that_is_asked_for() -> None:
+    assert isinstance(clip_function("stinet-xs", device="cpu", engine="openvino"), OpenVinoClip)
+    assert isinstance(clip_function("stinet-xs", device="cpu", engine="torch"), NetworkClip)
+    assert isinstance(clip_function("stinet-xs", device="cpu"), NetworkClip)
