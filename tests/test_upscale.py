@@ -407,3 +407,21 @@ def test_nothing_is_put_between_the_frames_of_a_film_that_states_no_rate_but_the
     wanted = [time for a, b in pairwise(stamps) for time in (a, (a + b) / 2)] + stamps[-1:]
     assert times_of(summary.output) == wanted
     assert "missing in the source" not in " ".join(summary.notes)
+
+
+@pytest.mark.bad_input(29)
+@pytest.mark.parametrize("name", ["b.y4m", "b.mp4", "frames"])
+def test_an_interruption_before_anything_is_done_is_not_its_own_cause(tmp_path: Path, name: str) -> None:
+    source = film(tmp_path / "a.mp4", pictures(6))
+
+    def interrupt(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        upscale_video(source, tmp_path / name, fn=Repeat(), config=UpscaleConfig(encode=FAST), progress=interrupt)
+    seen: list[BaseException] = []
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert error not in seen
+        seen.append(error)
+        error = error.__cause__ or error.__context__

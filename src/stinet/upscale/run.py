@@ -82,7 +82,10 @@ def upscale_video(
             run.make(progress, stop)
             return run.finish()
         except BaseException as error:
-            raise run.ended(error) from error
+            told = run.ended(error)
+            if told is error:  # an error that is its own cause would send whoever follows the causes in circles
+                raise
+            raise told from error
 
 
 @dataclass(frozen=True, slots=True)
