@@ -2,7 +2,8 @@
 
 From what was asked follows how many multiply-adds were done: S-SR once for every frame that was prepared, everything
 else for every frame that was made, those of a window's context included. Counted on small pictures by PyTorch's
-counter of operations, so convolutions and matrix products alone: warping, blending and the like are not in it.
+counter of operations, so convolutions and matrix products alone: warping, blending and the like are not in it. The
+few products between the graph's nodes, which no picture makes more, are spread over those pixels: 0.1 % too much.
 
 On a GPU a call ends when the device has done it.
 """

@@ -170,7 +170,7 @@ class _Window:
             _ = expand(exact).levels
         macs = sum(count.macs for count in counter.counts.values())
         height, width = exact.shape[-2:]
-        return _Counts(macs * self.core, (1 + 4) * 4 * height * width * self.core, 0.0)
+        return _Counts(macs * self.core, (1.0 + 4) * 4 * height * width * self.core)
 
     def _prepare(self) -> list[Any]:
         if self.known:

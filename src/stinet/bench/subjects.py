@@ -5,15 +5,13 @@ An engine that is not installed, or that has no such precision, is no error of t
 
 import contextlib
 import importlib.util
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
-from stinet import catalogue, runtime
-from stinet.catalogue import weights_file
+from stinet import runtime
+from stinet.catalogue import ENGINES, clip_function, weights_file
 from stinet.config import PRESETS, ClipFunction, ModelConfig, Movable
 from stinet.errors import DeviceError, StinetError, UsageError
 from stinet.model.clip import NetworkClip
@@ -21,7 +19,6 @@ from stinet.model.stinet import STINet
 from stinet.peers.classic import PEERS
 
 __all__ = [
-    "ENGINES",
     "YARDSTICK",
     "Subject",
     "as_shipped",
@@ -33,7 +30,6 @@ __all__ = [
     "shipped",
 ]
 
-ENGINES = ("torch", "openvino")
 YARDSTICK = "flow+bicubic"
 """The peer that every model is measured against."""
 
@@ -71,8 +67,7 @@ class Subject:
 
 def engines() -> tuple[str, ...]:
     """Those that can be used here; PyTorch always can."""
-    takes = "engine" in inspect.signature(catalogue.clip_function).parameters
-    return tuple(name for name in ENGINES if name == "torch" or (takes and importlib.util.find_spec(name) is not None))
+    return tuple(name for name in ENGINES if name != "auto" and importlib.util.find_spec(name) is not None)
 
 
 def precisions(device: str = "cpu") -> tuple[str, ...]:
@@ -97,10 +92,9 @@ def as_shipped(subject: Subject) -> ClipFunction:
     if subject.model in PRESETS and not _has_weights(subject.model) and subject.engine == "torch":
         device = runtime.device(subject.device)
         return NetworkClip(STINet(PRESETS[subject.model]), device, torch.float32, subject.model)
-    more: dict[str, Any] = {}
-    if subject.is_network and "engine" in inspect.signature(catalogue.clip_function).parameters:
-        more["engine"] = subject.engine
-    return catalogue.clip_function(subject.model, device=subject.device, **more)
+    if not subject.is_network:
+        return clip_function(subject.model)
+    return clip_function(subject.model, device=subject.device, engine=subject.engine)
 
 
 def build(subject: Subject) -> ClipFunction:

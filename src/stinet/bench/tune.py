@@ -5,14 +5,16 @@
     3  all candidates make the same larger part, in turn, round by round, as long as there is time
     4  every model makes one crop for the comparison sheet
 
-all of it within the budget: candidates whose turn does not come are named, and the part is as large as the time
-allows. A pixel costs the same in a part as in the whole picture, so frames per second of the whole follow, with the
-context that a film's windows repeat. Decoding and encoding go on beside the network and are not in it.
+all of it within the budget, sooner if nine rounds are done: candidates whose turn does not come are named, and the
+part is as large as the time allows. A pixel costs the same in a part as in the whole picture, so frames per second of
+the whole follow, with the context that a film's windows repeat. Decoding and encoding go on beside the network and
+are not in it.
 
 `best` is the model with the best measured quality, `fast` the fastest candidate, `balanced` the best model that takes
 at most twice the time of the fastest, or that keeps up with playing.
 """
 
+import contextlib
 import inspect
 import math
 import shlex
@@ -48,6 +50,7 @@ _SOURCES = 4
 """Source frames of the clip that is timed."""
 
 _TIMES = ((0.5,),) * (_SOURCES - 1)
+_MOST_ROUNDS = 9
 _SMALL_PX, _LEAST_PX, _MOST_PX = 48, 32, 480 * 270
 """Side of the first small part; side of the least one and area of the largest one that is timed."""
 
@@ -101,8 +104,7 @@ class Tuned:
     def command(self, subject: Subject) -> str:
         """What to type for this candidate."""
         words = ["stinet", "upscale", str(self.source), "-m", subject.model]
-        if "engine" in inspect.signature(face.upscale_video).parameters and len(engines()) > 1:
-            words += ["--engine", subject.engine]
+        words += ["--engine", subject.engine] if len(_engines()) > 1 else []
         line = shlex.join(words)
         is_own_choice = subject.device != "cpu" or subject.threads == runtime.probe_threads()
         return line if is_own_choice else f"OMP_NUM_THREADS={subject.threads} {line}"
@@ -159,8 +161,10 @@ def tune(
     if not works:
         raise next((trial.error for trial in trials if trial.error), StinetError("no model could be tried"))
     part = _part(pictures, works, until(_TIMING))
-    while _round(works, part, lambda: until(_TIMING) > 0):
-        pass
+    for number in range(_MOST_ROUNDS):
+        if not _round(works, part, lambda: until(_TIMING) > 0):
+            break
+        progress(len(trials) + (number + 1) * len(trials) // _MOST_ROUNDS, 2 * len(trials))
     tried = [trial.result(film.info, base_bytes) for trial in trials]
     choices = _choices(tried, film.info)
     if sheet is not None:
@@ -240,10 +244,11 @@ def _second(source: Path, info: VideoInfo, has_time: Callable[[], bool]) -> list
     for start in (middle, Fraction(0)):  # a length that is declared wrongly leads behind the end
         config = ReadConfig(start=start or None, seconds=Fraction(1))
         pictures: list[Picture] = []
-        for frame in open_source(source, config).frames(Notes(), deep=False):
-            pictures.append(frame.rgb)
-            if len(pictures) >= _MOST_FRAMES or (len(pictures) >= _SOURCES and not has_time()):
-                break
+        with contextlib.suppress(InputError) if start else contextlib.nullcontext():
+            for frame in open_source(source, config).frames(Notes(), deep=False):
+                pictures.append(frame.rgb)
+                if len(pictures) >= _MOST_FRAMES or (len(pictures) >= _SOURCES and not has_time()):
+                    break
         if len(pictures) >= 2:
             return pictures
     raise InputError(f"{source}: has less than two frames, nothing can be tried on it")
@@ -253,14 +258,22 @@ def _candidates(models: Sequence[str], device: str) -> Iterator[Subject]:
     """What can be tried, the likeliest first: all cores, then fewer."""
     cores = runtime.cores()
     counts = sorted({cores, max(cores // 2, 1), 1}, reverse=True) if device == "cpu" else [cores]
-    names = engines() if device == "cpu" else ("torch",)
+    names = _engines() if device == "cpu" else ("torch",)
     for threads in counts:
         for engine in names:
             for model in models:
                 yield Subject(model=model, engine=engine, threads=threads, device=device)
 
 
-def _part(pictures: Sequence[Picture], works: Sequence[_Trial], left_s: float) -> list[Float[Tensor, "3 h w"]]:
+def _engines() -> tuple[str, ...]:
+    """Those that are here, and that `upscale` can be told to use."""
+    can_be_told = "engine" in inspect.signature(face.upscale_video).parameters
+    return engines() if can_be_told else ("torch",)
+
+
+def _part(
+    pictures: Sequence[Picture], works: Sequence[_Trial], left_s: float
+) -> list[Float[Tensor, "3 part_h part_w"]]:
     """The largest part of the picture of which two rounds fit into the time that is left."""
     height, width = pictures[0].shape[:2]
     frames = 2 * min(len(pictures), _SOURCES) - 1
@@ -269,7 +282,7 @@ def _part(pictures: Sequence[Picture], works: Sequence[_Trial], left_s: float) -
     return _centre(pictures, max(round(height * factor), _LEAST_PX), max(round(width * factor), _LEAST_PX))
 
 
-def _centre(pictures: Sequence[Picture], height: int, width: int) -> list[Float[Tensor, "3 h w"]]:
+def _centre(pictures: Sequence[Picture], height: int, width: int) -> list[Float[Tensor, "3 part_h part_w"]]:
     """The middle of consecutive frames from the middle of the second."""
     start = max((len(pictures) - _SOURCES) // 2, 0)
     tall, wide = min(height, pictures[0].shape[0]), min(width, pictures[0].shape[1])
