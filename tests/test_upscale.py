@@ -418,7 +418,7 @@ def test_an_interruption_before_anything_is_done_is_not_its_own_cause(tmp_path: 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as raised:
-        upscale_video(source, tmp_path / name, fn=Repeat(), config=UpscaleConfig(encode=FAST), progress=interrupt)
+        upscale_video(source, tmp_path / name, fn=Repeat(), progress=interrupt)
     seen: list[BaseException] = []
     error: BaseException | None = raised.value
     while error is not None:
