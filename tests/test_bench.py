@@ -1,6 +1,8 @@
 """A benchmark's ratios come of one round, its counts of operations are exact, its yardsticks are always there."""
 
 import itertools
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -229,7 +231,7 @@ def test_what_is_not_there_is_named_with_the_reason(canned: pytest.MonkeyPatch) 
     result = run_canned(threads=(1, 2), precisions=("float32", "int8"))
     assert result.left_out == {"stinet-xs, torch int8, 1 thread": "no int8 here"}
     assert {peak.precision for peak in result.peaks} == {"float32", "int8"}
-    with pytest.raises(UsageError, match="nothing to time: no int8 here"):
+    with pytest.raises(DeviceError, match="no int8 here"):
         run_canned(threads=(1,), precisions=("int8",))
 
 
@@ -334,6 +336,47 @@ def test_a_whole_command_that_fails_says_why(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mkv", 32, 24, 2)
     with pytest.raises(StinetError, match="unknown model 'nonesuch'"):
         run_whole(Subject(model="nonesuch"), film, tmp_path / "result.mp4")
+
+
+def test_the_command_prints_tables_and_writes_every_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "--size 32x24 --models blend+bicubic --threads 1 --precisions float32 --parts model --repeat 1 --json"
+    assert command(monkeypatch, "bench", *words.split(), tmp_path / "figures.json") == 0
+    said = capsys.readouterr().out
+    for heading in ("peak of 3x3 convolutions", "model time, warm windows", "x flow+bicubic"):
+        assert heading in said
+    plain = json.loads((tmp_path / "figures.json").read_text())
+    assert [row["subject"]["model"] for row in plain["models"]] == [YARDSTICK, "blend+bicubic"]
+    assert plain["models"][1]["against_flow"] > 0
+    assert plain["peaks"][0]["macs_per_s"] > 0
+
+
+@pytest.mark.parametrize(("words", "code", "says"), [
+    (("--size", "180"), 2, "is no size"),
+    (("--threads", "many"), 2, "no number of threads"),
+    (("--parts", "speed"), 2, "choose from model, whole, roofline"),
+    (("--engines", "abacus"), 2, "engine 'abacus' is not there"),
+    (("--models", "stinet-xs,nonesuch"), 7, "unknown model 'nonesuch'"),
+    (("--models", "torn.pth"), 7, "pickles are not loaded"),
+])  # fmt: skip
+def test_a_wrong_call_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, says: str
+) -> None:
+    assert command(monkeypatch, "bench", *words) == code
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> object:
+    """The exit code of a command run in this process."""
+    from stinet.__main__ import main
+
+    monkeypatch.setattr(sys, "argv", ["stinet", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code or 0
 
 
 def test_a_clip_function_needs_no_gpu_to_be_recorded() -> None:

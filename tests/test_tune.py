@@ -1,5 +1,6 @@
 """Tuning keeps to its budget, says what it did not try, and recommends by what it measured."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from films import Repeat, film, pictures
 from stinet import runtime
+from stinet.__main__ import main
 from stinet.bench import tune as tuning
 from stinet.bench.sheet import crop_of, draw_sheet, made_by
 from stinet.bench.subjects import Subject
@@ -226,3 +228,33 @@ def test_a_shipped_model_is_tried_for_real(tmp_path: Path, one_core: pytest.Monk
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width == 2 * (4 * 48 + 16) + 16
     assert torch.get_num_threads() >= 1
+
+
+def test_the_command_prints_a_table_and_ready_commands(
+    clip: Path, one_core: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_core.setattr(tuning, "shipped", lambda: ("blend+bicubic",))
+    one_core.setattr(sys, "argv", ["stinet", "tune", str(clip), "--seconds", "3", "--sheet", str(tmp_path / "s.png")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().out
+    assert not end.value.code
+    assert "frames/s" in said
+    assert f"best      stinet upscale '{clip}' -m blend+bicubic" in said
+    assert (tmp_path / "s.png").exists()
+
+
+@pytest.mark.parametrize(("words", "code"), [
+    (("missing.mp4",), InputError.exit_code),
+    (("{clip}", "--sheet", "{folder}"), OutputError.exit_code),
+])  # fmt: skip
+def test_a_wrong_call_leaves_nothing_behind(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int
+) -> None:
+    given = [word.format(clip=clip, folder=clip.parent) for word in words]
+    monkeypatch.setattr(sys, "argv", ["stinet", "tune", *given])
+    monkeypatch.chdir(clip.parent)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == code
+    assert list(clip.parent.iterdir()) == [clip]

@@ -26,10 +26,12 @@ from stinet.bench.roofline import Phase, furthest, roofline
 from stinet.bench.rounds import in_turn, median, median_ratio
 from stinet.bench.subjects import YARDSTICK, Subject, build, config_of, engines, precisions
 from stinet.bench.whole import WholeRun, run_whole
-from stinet.config import ClipFunction
+from stinet.catalogue import weights_file
+from stinet.config import PRESETS, ClipFunction
 from stinet.errors import StinetError, UsageError
 from stinet.evaluate.provenance import provenance
 from stinet.model.clip import NetworkClip
+from stinet.peers.classic import PEERS
 
 __all__ = ["PARTS", "BenchConfig", "Benchmark", "ModelRow", "PeakRow", "Roofline", "WholeRow", "benchmark"]
 
@@ -186,15 +188,18 @@ def benchmark(
     """Time everything that `config` names; `make` builds a subject.
 
     Raises:
-        UsageError: nothing of it can be timed here.
+        UsageError: an unknown engine, or no model at all.
+        ModelError: an unknown model.
+        StinetError: nothing of it can be timed here; why the first was refused.
 
     """
     config = config.filled()
+    _check_names(config)
     result = Benchmark(machine=_machine(config))
-    functions = _functions(config, make, result.left_out)
+    refused: list[StinetError] = []
+    functions = _functions(config, make, result.left_out, refused)
     if not any(subject.model != YARDSTICK for subject in functions):
-        why = next(iter(result.left_out.values()), "no model was named")
-        raise UsageError(f"nothing to time: {why}")
+        raise refused[0] if refused else UsageError("nothing to time: name a model")
     for size in config.sizes:
         if "model" in config.parts:
             _time_models(config, size, functions, result, progress)
@@ -205,8 +210,21 @@ def benchmark(
     return result
 
 
+def _check_names(config: BenchConfig) -> None:
+    """A name that is mistyped is an error, unlike a precision that is not there."""
+    for engine in config.engines:
+        if engine not in engines():
+            raise UsageError(f"engine {engine!r} is not there: choose from {', '.join(engines())}")
+    for model in config.models:
+        if model not in PRESETS and model not in PEERS:
+            weights_file(model)
+
+
 def _functions(
-    config: BenchConfig, make: Callable[[Subject], ClipFunction], left_out: dict[str, str]
+    config: BenchConfig,
+    make: Callable[[Subject], ClipFunction],
+    left_out: dict[str, str],
+    refused: list[StinetError],
 ) -> dict[Subject, ClipFunction]:
     """Every subject that can be built: for each number of threads the yardstick first."""
     wanted: list[Subject] = []
@@ -227,6 +245,7 @@ def _functions(
         try:
             made[subject] = make(subject)
         except StinetError as error:
+            refused.append(error)
             left_out[str(replace(subject, threads=1))] = str(error)
     return made
 

@@ -5,6 +5,7 @@ convolutions; the numbers are random and mean nothing.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import openvino
@@ -23,7 +24,7 @@ def convolution_stack(
         return None
     given = op.parameter([1, channels, side_px, side_px], np.float32)
     rng = np.random.default_rng(0)
-    x = given
+    x: Any = given
     for _ in range(layers):
         bound = 1 / (3 * channels**0.5)
         weights = rng.uniform(-bound, bound, (channels, channels, 3, 3)).astype(np.float32)
@@ -38,7 +39,8 @@ def convolution_stack(
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
-    compiled = openvino.Core().compile_model(openvino.Model([op.result(x)], [given], "stack"), "CPU", settings)
+    results: Any = [op.result(x)]
+    compiled = openvino.Core().compile_model(openvino.Model(results, [given], "stack"), "CPU", settings)
     request = compiled.create_infer_request()
     picture = rng.random((1, channels, side_px, side_px), np.float32)
     return lambda: request.infer({0: picture}, share_inputs=True, share_outputs=True)
