@@ -12,7 +12,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +32,7 @@ __all__ = [
     "launched_processes",
     "may_write",
     "memory_available_bytes",
+    "ordinary_priority",
     "peak_memory_bytes",
     "prepare_threads",
     "probe_threads",
@@ -117,6 +118,25 @@ def fix_threads(count: int) -> None:
 def quiet_encoders() -> None:
     """Keep SVT-AV1's banner off standard error: it has no other switch. What the user has set stays."""
     os.environ.setdefault("SVT_LOG", "0")
+
+
+@contextlib.contextmanager
+def ordinary_priority() -> Iterator[None]:
+    """Take back what is done inside to the scheduling of this process's threads.
+
+    SVT-AV1 makes itself, and the thread that opens it, real-time threads where it may: as root, so in most containers.
+    They would leave nothing of the machine to anyone else.
+    """
+    if not hasattr(os, "sched_setscheduler") or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        yield
+        return
+    try:
+        yield
+    finally:
+        for thread in Path("/proc/self/task").glob("*"):
+            with contextlib.suppress(OSError):
+                if os.sched_getscheduler(int(thread.name)) in (os.SCHED_FIFO, os.SCHED_RR):
+                    os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
 
 
 @functools.cache

@@ -476,3 +476,29 @@ def test_the_times_of_a_segment_are_kept_as_even_runs(tmp_path: Path) -> None:
         plain = segment.to_json()
         assert Segment.from_json(plain, tmp_path).times == times
         assert len(str(plain)) < 250
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system tells no scheduling")
+def test_no_encoder_makes_real_time_threads(tmp_path: Path) -> None:
+    # SVT-AV1 does, as root, with the thread that opens it too; in a process of its own, since it does so but once
+    code = f"""
+import os, sys
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from stinet.config import EncodeConfig
+from stinet.video.codecs import choose_encoder
+from stinet.video.encode import SegmentWriter
+from stinet.video.frame import Frame, Notes
+path = Path({str(tmp_path / "a.mkv")!r})
+choice = choose_encoder(EncodeConfig(codec="av1"), path, size=(64, 64), rate=Fraction(25), time_base=Fraction(1, 25),
+                        info=None, notes=Notes())
+kinds = set()
+with SegmentWriter(path, choice) as writer:
+    for k in range(40):
+        writer.write(Frame(rgb=np.full((64, 64, 3), k, np.uint8), time=Fraction(k, 25)))
+        kinds |= {{os.sched_getscheduler(int(t)) for t in os.listdir("/proc/self/task")}}
+sys.exit(0 if kinds == {{os.SCHED_OTHER}} else f"scheduling policies {{kinds}}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

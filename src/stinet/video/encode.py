@@ -37,7 +37,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from jaxtyping import UInt8, UInt16
 
 from stinet.errors import OutputError, StinetError
-from stinet.runtime import quiet_encoders
+from stinet.runtime import ordinary_priority, quiet_encoders
 from stinet.video.codecs import Y4M_COLOURS
 from stinet.video.convert import SWSCALE_MATRIX, code_planes, is_grey, is_rgb, reduce, widen
 from stinet.video.encoder import EncoderChoice, hardware_accelerator, prepare_encoder
@@ -146,7 +146,8 @@ class SegmentWriter:
         )
         prepare_encoder(self._stream.codec_context, choice)
         self._stream.time_base = choice.time_base
-        self._container.start_encoding()
+        with ordinary_priority():
+            self._container.start_encoding()
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; its time is rounded to the tick of the choice, and must be above that of the one before.

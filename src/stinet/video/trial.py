@@ -14,6 +14,7 @@ from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
+from stinet.runtime import ordinary_priority
 from stinet.video.encoder import EncoderChoice, hardware_accelerator, prepare_encoder
 
 __all__ = ["Verdict", "encode_some", "try_encoder"]
@@ -49,7 +50,7 @@ def try_encoder(choice: EncoderChoice) -> Verdict:
 
 def encode_some(choice: EncoderChoice) -> Verdict:
     """Encode three frames of zeros of the size of the choice."""
-    with _complaints() as complaints:
+    with ordinary_priority(), _complaints() as complaints:
         try:
             context: Any = av.CodecContext.create(choice.encoder, "w", hwaccel=hardware_accelerator(choice.encoder))
             prepare_encoder(context, choice)
