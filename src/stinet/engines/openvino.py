@@ -80,8 +80,11 @@ class OpenVinoClip:
         self.reach: int = net.reach
         self._cache = cache
         self._torch = NetworkClip(net, torch.device("cpu"), torch.float32, name)
-        self.bytes_per_pixel: int = self._torch.bytes_per_pixel
+        # measured: clips of 10 frames at 16 and 32 channels, two frames out for one in
+        fixed, by_channel = (2700, 212) if precision == "float32" else (3600, 136)
+        self.bytes_per_pixel: int = fixed + by_channel * net.config.channels
         self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._last: tuple[int, ...] = ()
         self._lock = threading.Lock()
 
     @property
@@ -156,11 +159,15 @@ class OpenVinoClip:
     ) -> None:
         """Fill `out` by the graph of that pattern: () is S-SR's."""
         with self._lock:
-            request = self._graphs.pop(pattern, None)
+            compiled, request = self._graphs.pop(pattern, (None, None))
             if request is None:
                 graph = features_graph(self.net) if line is None else restore_graph(self.net, line)
-                request = self._compiled(graph).create_infer_request()
-            self._graphs[pattern] = request  # the last one is the youngest
+                compiled = self._compiled(graph)
+                request = compiled.create_infer_request()
+            if line is not None and pattern != self._last and self._last in self._graphs:
+                self._graphs[self._last][0].release_memory()  # or every kind of window keeps its own
+            self._last = pattern if line is not None else self._last
+            self._graphs[pattern] = compiled, request  # the last one is the youngest
             while len(self._graphs) > _KEPT_GRAPHS:
                 self._graphs.popitem(last=False)
             for index, tensor in enumerate(out):
