@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from stinet.bench.subjects import config_of
+from stinet.bench.subjects import config_of, finish
 from stinet.config import ClipFunction, ModelConfig, Tile
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import STINet
@@ -96,8 +96,7 @@ class Recorder:
         begin = self._clock()
         self.first = begin if self.first is None else self.first
         result = call()
-        if getattr(getattr(self.fn, "device", None), "type", "cpu") == "cuda":
-            torch.cuda.synchronize()
+        finish(torch.device(getattr(self.fn, "device", "cpu")).type)
         self.last = self._clock()
         self.spent.seconds += self.last - begin
         return result

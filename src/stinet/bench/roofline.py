@@ -28,7 +28,7 @@ from torch.utils.flop_counter import flop_registry
 
 from stinet.bench.film import moving
 from stinet.bench.peak import Stack, bandwidth
-from stinet.bench.subjects import on_threads
+from stinet.bench.subjects import finish, on_threads
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
 from stinet.ops.farneback import expand
@@ -184,8 +184,7 @@ class _Window:
         return result, time.perf_counter() - begin
 
     def _wait(self) -> None:
-        if self.fn.device.type == "cuda":
-            torch.cuda.synchronize()
+        finish(self.fn.device.type)
 
 
 class _Counter(TorchDispatchMode):

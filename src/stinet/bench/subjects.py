@@ -25,6 +25,7 @@ __all__ = [
     "build",
     "config_of",
     "engines",
+    "finish",
     "on_threads",
     "precisions",
     "shipped",
@@ -128,6 +129,14 @@ def on_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def finish(kind: str) -> None:
+    """Wait until a kind of device has done what it was given; a CPU has done it already."""
+    if kind == "cuda":
+        torch.cuda.synchronize()
+    elif kind == "mps":
+        torch.mps.synchronize()
 
 
 def config_of(fn: ClipFunction) -> ModelConfig | None:

@@ -33,7 +33,7 @@ from torch import Tensor
 from stinet import face, runtime
 from stinet.bench.rounds import median
 from stinet.bench.sheet import as_tensor, crop_of, draw_sheet, made_by
-from stinet.bench.subjects import Subject, as_shipped, engines, on_threads, shipped
+from stinet.bench.subjects import Subject, as_shipped, engines, finish, on_threads, shipped
 from stinet.catalogue import weights_file
 from stinet.checkpoint import read_header
 from stinet.config import PRESETS, ClipFunction, ReadConfig, TileConfig
@@ -54,7 +54,7 @@ _MOST_ROUNDS = 9
 _SMALL_PX, _LEAST_PX, _MOST_PX = 48, 32, 480 * 270
 """Side of the first small part; side of the least one and area of the largest one that is timed."""
 
-_READING, _WARMING, _TIMING = 0.15, 0.55, 0.85
+_READING, _WARMING, _TIMING = 0.15, 0.55, 0.8
 """Shares of the budget by which reading, the first small parts and timing are over; the rest is the sheet's."""
 
 _SHEET_PX = (48, 128)
@@ -154,15 +154,18 @@ def tune(
     pictures = _second(source, film.info, lambda: until(_READING) > 0)
     base_bytes = runtime.peak_memory_bytes()
     trials = [_Trial(subject, make, clock) for subject in _candidates(models or shipped(), kind)]
+    last_s = 0.0
     for number, trial in enumerate(trials):
-        trial.warm(pictures, has_time=until(_WARMING) > 0)
+        started = clock()
+        trial.warm(pictures, has_time=until(_WARMING) > last_s)
+        last_s = clock() - started if number else 0.0  # the first one also loads what all of them need
         progress(number + 1, 2 * len(trials))
     works = [trial for trial in trials if trial.fn is not None]
     if not works:
         raise next((trial.error for trial in trials if trial.error), StinetError("no model could be tried"))
     part = _part(pictures, works, until(_TIMING))
     for number in range(_MOST_ROUNDS):
-        if not _round(works, part, lambda: until(_TIMING) > 0):
+        if not _round(works, part, lambda: until(_TIMING)):
             break
         progress(len(trials) + (number + 1) * len(trials) // _MOST_ROUNDS, 2 * len(trials))
     tried = [trial.result(film.info, base_bytes) for trial in trials]
@@ -208,6 +211,11 @@ class _Trial:
         with on_threads(self.subject.threads):
             self.seconds_per_px.append(self._made(self.fn, part))
 
+    def expected_s(self, part: Sequence[Float[Tensor, "3 h w"]]) -> float:
+        """What the part will take, by the last time or by the small part."""
+        per_px = self.seconds_per_px[-1] if self.seconds_per_px else self.rough
+        return per_px * (2 * len(part) - 1) * part[0].shape[-2] * part[0].shape[-1]
+
     def result(self, info: VideoInfo, base_bytes: int) -> Tried:
         """What is known in the end: by the rounds, or else roughly by the small part."""
         if self.fn is None:
@@ -232,8 +240,7 @@ class _Trial:
         with torch.inference_mode():
             states = [fn.prepare(frame) for frame in part]
             made: Any = fn.run(states, times, fn.context(states, times))
-            if made.is_cuda:
-                torch.cuda.synchronize()
+            finish(made.device.type)
         spent = self._clock() - begin
         return spent / (made.shape[0] * part[0].shape[-2] * part[0].shape[-1])
 
@@ -290,13 +297,14 @@ def _centre(pictures: Sequence[Picture], height: int, width: int) -> list[Float[
     return [as_tensor(rgb[top : top + tall, left : left + wide]) for rgb in pictures[start : start + _SOURCES]]
 
 
-def _round(works: Sequence[_Trial], part: Sequence[Float[Tensor, "3 h w"]], has_time: Callable[[], bool]) -> bool:
-    """Let every candidate make the part once; False: the time is over."""
+def _round(works: Sequence[_Trial], part: Sequence[Float[Tensor, "3 h w"]], left_s: Callable[[], float]) -> bool:
+    """Let every candidate make the part once, if it can do so in the time that is left; False: none can."""
+    can = False
     for trial in works:
-        if not has_time():
-            return False
-        trial.time(part)
-    return True
+        if left_s() > trial.expected_s(part):
+            trial.time(part)
+            can = True
+    return can
 
 
 def _choices(tried: Sequence[Tried], info: VideoInfo) -> dict[str, Tried]:
@@ -331,7 +339,8 @@ def _draw(sheet: Path, pictures: Sequence[Picture], works: Sequence[_Trial], lef
         chosen.setdefault(trial.subject.model, trial)
     models = list(dict.fromkeys(trial.subject.model for trial in works))
     per_px = sum(chosen[model].rough for model in models) * (2 * _SOURCES - 1)
-    affordable = math.sqrt(max(left_s, 0.0) / (per_px or 1.0) * 16 / 9) - 32
+    # half of the time: what was quick on its own may not be on a machine that others use
+    affordable = math.sqrt(max(left_s, 0.0) / 2 / (per_px or 1.0) * 16 / 9) - 32
     crop = crop_of(pictures, round(min(max(affordable, _SHEET_PX[0]), _SHEET_PX[1])))
     made = {}
     scale = 4
