@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from films import Repeat, film, pictures  # pyright: ignore[reportMissingImports]
-from stinet.config import EncodeConfig, UpscaleConfig
+from stinet.config import EncodeConfig, ReadConfig, UpscaleConfig
 from stinet.errors import DeviceError, Interrupted, OutputError, UsageError
 from stinet.infer.journal import Journal, journal_folder
 from stinet.upscale import Summary, plan_upscale, upscale_video
@@ -283,3 +283,23 @@ def test_a_header_that_says_nothing_is_no_journal(tmp_path: Path, source: Path, 
         run(source, target, after=1)
     (journal_folder(target) / "journal.jsonl").write_bytes(header)
     assert run(source, target).resumed_segments == 0
+
+
+@pytest.mark.bad_input(28, 29)
+def test_a_y4m_file_appears_whole_or_not_at_all(tmp_path: Path, source: Path) -> None:
+    config = UpscaleConfig(segment=8)
+    with pytest.raises(Interrupted):
+        run(source, tmp_path / "b.y4m", after=2, config=config)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    run(source, tmp_path / "b.y4m", config=config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.y4m"]
+    size = (tmp_path / "b.y4m").stat().st_size
+    assert size > 80 * 256 * 192 * 3 // 2
+
+
+def test_limits_of_a_server_may_change_between_two_runs(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, after=2)
+    config = UpscaleConfig(segment=8, encode=CONFIG.encode, read=ReadConfig(max_seconds=Fraction(100)))
+    assert run(source, target, config=config).resumed_segments == 2

@@ -43,9 +43,13 @@ def main() -> NoReturn:
 def _wish(end: BaseException) -> str:
     """What an `Interrupted` said that the command line turned into an exit."""
     cause: BaseException | None = end
-    while cause is not None and not isinstance(cause, Interrupted):
+    seen: set[int] = set()  # causes may stand in a circle
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, Interrupted):
+            return str(cause)
+        seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
-    return str(cause or "")
+    return ""
 
 
 def _complain(message: str, code: int) -> int:

@@ -1,7 +1,7 @@
 """Ctrl-C: the first asks a run to end where it can go on later, the second ends it at once.
 
 Before the first frame there is nothing to finish, and a run that cannot go on later (a stream) has no segments: there
-the first one ends it.
+the first one ends it. A request to terminate, as service managers send it, ends a run at once like the second Ctrl-C.
 """
 
 import os
@@ -34,15 +34,20 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._hear)
+            self._before = signal.signal(signal.SIGINT, self._hear), signal.signal(signal.SIGTERM, self._end)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+            signal.signal(signal.SIGINT, self._before[0])
+            signal.signal(signal.SIGTERM, self._before[1])
             self._before = None
+
+    @staticmethod
+    def _end(*_: int | FrameType | None) -> None:
+        raise KeyboardInterrupt
 
     def _hear(self, *_: int | FrameType | None) -> None:
         if self.is_asked or not self.can_finish:

@@ -58,6 +58,10 @@ class Output(Protocol):
         """Move the result into its place."""
         ...
 
+    def discard(self) -> None:
+        """After an error: remove what no later run can go on from."""
+        ...
+
 
 def output_of(plan: Plan, journal: Journal | NoJournal, choice: EncoderChoice | None) -> Output:
     """The output of a plan; `choice` is the journal's encoder where a run goes on."""
@@ -102,6 +106,9 @@ class _Video:
 
     def place(self, result: Path) -> None:
         _move(result, self.plan.target)
+
+    def discard(self) -> None:
+        """Segments are for the next run."""
 
 
 class _Kept(Sequence[Segment]):
@@ -154,6 +161,9 @@ class _Images:
             shutil.rmtree(self.target)
         _move(result, self.target)
 
+    def discard(self) -> None:
+        """Pictures are for the next run."""
+
 
 class _Pictures:
     """Numbered pictures of one segment."""
@@ -196,6 +206,9 @@ class _Image:
     def place(self, result: Path) -> None:
         raise AssertionError(f"{result} is in its place already")
 
+    def discard(self) -> None:
+        """It appears whole or not at all."""
+
 
 class _OnePicture:
     def __init__(self, target: Path) -> None:
@@ -214,12 +227,14 @@ class _OnePicture:
 
 
 class _Pipe:
-    """A y4m stream: standard output, or a file that grows."""
+    """A y4m stream: standard output, a named pipe, or a file, which appears when it is whole."""
 
     def __init__(self, target: Path, choice: EncoderChoice) -> None:
         self.target = target
-        self.file = sys.stdout.buffer if target == PIPE else _opened(target)
-        self.writer = PipeWriter(self.file, choice)
+        is_file = target != PIPE and (target.is_file() or not target.exists())
+        self.grows_at = target.with_name(f".{target.name}.part") if is_file else target
+        self.file = sys.stdout.buffer if target == PIPE else _opened(self.grows_at, target)
+        self.writer = PipeWriter(self.file, choice, target)
 
     def part(self, number: int, frames_before: int) -> Part:  # noqa: ARG002
         return _Piece(self.writer)
@@ -228,10 +243,17 @@ class _Pipe:
         self.writer.close()
         if self.target != PIPE:
             self.file.close()
+        if self.grows_at != self.target:
+            _move(self.grows_at, self.target)
         return None, None
 
     def place(self, result: Path) -> None:
         raise AssertionError(f"{result} is in its place already")
+
+    def discard(self) -> None:
+        if self.grows_at != self.target:
+            self.file.close()
+            self.grows_at.unlink(missing_ok=True)
 
 
 class _Piece:
@@ -248,10 +270,10 @@ class _Piece:
         """What has gone through a pipe has gone."""
 
 
-def _opened(target: Path) -> Any:
+def _opened(path: Path, target: Path) -> Any:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return target.open("wb")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
 

@@ -405,7 +405,8 @@ def _streams(source: Source, encoder: EncoderChoice | None, config: UpscaleConfi
 
 
 def _key(source: Source, config: UpscaleConfig, model: str, size: tuple[int, int]) -> dict[str, Any]:
-    settings = to_mapping(replace(config, overwrite=False, restart=False, max_memory_bytes=None))
+    read = replace(config.read, max_pixels=None, max_seconds=None)
+    settings = to_mapping(replace(config, overwrite=False, restart=False, max_memory_bytes=None, read=read))
     content = "" if source.is_pipe else fingerprint(source.info.path)
     return {"source": {"content": content}, "model": {"identity": model}, "size": list(size), "settings": settings}
 

@@ -82,8 +82,8 @@ class Summary:
             ("memory", f"{bytes_text(self.peak_memory_bytes)} at most"),
         ]
         if self.av_difference_ms is not None:
-            longer = "picture" if self.av_difference_ms >= 0 else "sound"
-            rows.append(("ends", f"the {longer} ends {abs(self.av_difference_ms):.1f} ms later than the other"))
+            longer, other = ("picture", "sound") if self.av_difference_ms >= 0 else ("sound", "picture")
+            rows.append(("ends", f"the {longer} ends {abs(self.av_difference_ms):.1f} ms after the {other}"))
         if self.model:
             rows.append(("model", self.model))
         rows += [("warning" if note in self.warnings else "note", note) for note in self.notes]

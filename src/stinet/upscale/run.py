@@ -20,7 +20,7 @@ from typing import Any
 
 from stinet import runtime
 from stinet.config import ClipFunction, UpscaleConfig
-from stinet.errors import InputError, Interrupted, OutputError
+from stinet.errors import InputError, Interrupted, StinetError
 from stinet.infer.clips import Window, windows
 from stinet.infer.journal import Journal, NoJournal
 from stinet.infer.ladder import Runner
@@ -216,6 +216,7 @@ class _Run:
     def ended(self, error: BaseException) -> BaseException:
         """What to raise for an error: with how to go on, where something is done; else nothing is left behind."""
         done = len(self.journal.finished)
+        self.output.discard()
         if not isinstance(self.journal, Journal) or not done or self.plan.source.is_pipe:
             self.journal.discard()
             return error
@@ -223,8 +224,8 @@ class _Run:
         hint = f"{self.plan.target}: {kept}; the same command goes on from there (--restart throws it away)"
         if isinstance(error, KeyboardInterrupt):
             return Interrupted(hint)
-        if isinstance(error, OutputError):
-            return OutputError(f"{error}; {kept}, and the same command goes on when that is mended")
+        if isinstance(error, StinetError):
+            return type(error)(f"{error}; {kept}, and the same command goes on when that is mended")
         return error
 
 

@@ -256,8 +256,9 @@ class PipeWriter:
     depth and the range, but neither times nor a colour matrix.
     """
 
-    def __init__(self, stream: Writable, choice: EncoderChoice) -> None:
-        self.choice = choice
+    def __init__(self, stream: Writable, choice: EncoderChoice, name: Path = Path("-")) -> None:
+        """`name` is what errors call it."""
+        self.choice, self.name = choice, name
         self.frames = 0
         self.is_broken = False
         """The reader has closed its end: nothing more is written."""
@@ -285,7 +286,7 @@ class PipeWriter:
 
     def _send(self, data: bytes) -> None:
         try:
-            with _disk_errors(Path("-")):
+            with _disk_errors(self.name):
                 rest = memoryview(data)
                 while rest:
                     rest = rest[self._stream.write(rest) :]  # a pipe without a buffer takes what fits
