@@ -39,9 +39,8 @@ def convolution_stack(
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
-    results: Any = [op.result(x)]
-    compiled = openvino.Core().compile_model(openvino.Model(results, [given], "stack"), "CPU", settings)
-    request = compiled.create_infer_request()
+    stack = openvino.Model([op.result(x)], [given], "stack")  # pyright: ignore[reportGeneralTypeIssues] (its stubs)
+    request = openvino.Core().compile_model(stack, "CPU", settings).create_infer_request()
     picture = rng.random((1, channels, side_px, side_px), np.float32)
     return lambda: request.infer({0: picture}, share_inputs=True, share_outputs=True)
 
