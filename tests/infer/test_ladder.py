@@ -241,3 +241,15 @@ def test_a_picture_is_prepared_again_for_another_function() -> None:
     assert (one.prepared, other.prepared) == (1, 1)
     functions: list[ClipFunction] = [one, Elsewhere()]
     assert [isinstance(fn, Movable) for fn in functions] == [False, True]
+
+
+@pytest.mark.bad_input(38)
+def test_memory_is_given_back_when_holes_add_up_and_the_mark_never_rises(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, given_back = [0], []
+    monkeypatch.setattr("stinet.runtime.resident_memory_bytes", lambda: resident[0])
+    monkeypatch.setattr("stinet.runtime.release_memory", lambda: given_back.append(resident[0]))
+    runner = Runner(Repeat(), TileConfig(), Notes(), budget_bytes=1 << 30)
+    for now in (900, 1000, 1000, 1000, 1020, 1029, 1040, 1010, 1071, 1100):
+        resident[0] = now
+        runner.tidy()
+    assert given_back == [900, 1000, 1000, 1040, 1071, 1100]

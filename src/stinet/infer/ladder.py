@@ -44,7 +44,10 @@ _OUTPUT_SHARE = 0.25
 
 
 _HOLES = 1.03
-"""Memory may be so many times what it was after the first window before what is free of it is given back."""
+"""Memory may be so many times what it was after one of the first windows before what is free of it is given back."""
+
+_FIRST = 3
+"""Windows after which everything has had its full size once."""
 
 
 class Picture:
@@ -97,7 +100,7 @@ class Runner:
         """Source intervals of a window; 0: not yet chosen."""
         self._rung = _Rung(fn, tile.size_px)
         self._exact: ClipFunction | None = None
-        self._resident = 0  # bytes that the process had between two windows before memory was given back first
+        self._resident = self._windows = 0  # bytes after one of the first windows, and how many there were
         self._prepared: weakref.WeakSet[Picture] = weakref.WeakSet()
         if state is not None:
             self.core = state["core"]
@@ -152,10 +155,12 @@ class Runner:
         Giving all of it back each time would cost a third of the time of a fast model: the system clears every page.
         """
         now = runtime.resident_memory_bytes()
-        if now is not None and now <= self._resident * _HOLES:
+        self._windows += 1
+        if now is not None and self._windows <= _FIRST:
+            self._resident = max(self._resident, now)
+        elif now is not None and now <= self._resident * _HOLES:
             return
         runtime.release_memory()
-        self._resident = max(self._resident, now or 0)
 
     def clip_bytes(self, size: tuple[int, int], *, per_interval: int = 2) -> int:
         """Estimated memory of a window at its peak: a tile's features and the finished frames. Chooses first."""
