@@ -68,6 +68,7 @@ class Task:
     is_folder: bool = False
     """`output` is where results go, even if it is not there yet."""
     model: str = "stinet-s"
+    engine: str = "auto"
     device: str = "auto"
     config: UpscaleConfig = UpscaleConfig()  # noqa: RUF009 (frozen)
     sample: Fraction | None = None
@@ -242,11 +243,20 @@ def _outcome(
         return Outcome(source=source, output=target, state="skipped", says=f"{target} exists: skipped")
     config = sample_of(source, task)
     if task.is_rehearsal:
-        plan = face.plan_upscale(source, target, model=task.model, device=task.device, config=config)
+        plan = face.plan_upscale(
+            source, target, model=task.model, device=task.device, engine=task.engine, config=config
+        )
         return Outcome(source=source, output=target, state="planned", says=f"{source} -> {target}", plan=plan)
     with watch(source) as hear:
         summary = face.upscale_video(
-            source, target, model=task.model, device=task.device, config=config, progress=hear, stop=stop
+            source,
+            target,
+            model=task.model,
+            device=task.device,
+            engine=task.engine,
+            config=config,
+            progress=hear,
+            stop=stop,
         )
     code = 5 if task.is_strict and summary.warnings else 0
     return Outcome(source=source, output=target, state="done", code=code, says=summary.line(), summary=summary)

@@ -43,16 +43,17 @@ def upscale_video(
     size: str | None = None,
     model: str = "stinet-s",
     device: str = "auto",
+    engine: str = "auto",
     config: UpscaleConfig = UpscaleConfig(),  # noqa: B008 (frozen)
     progress: Callable[["Progress"], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> "Summary":
     """Upscale a video file, an image or a folder of images; gives what was done, with a `line()` to print.
 
-    `fps` and `size` are as on the command line ("x2", 60, "keep"; "x4", "1080p", "1920x1080") and go before those of
-    `config`. Without `output` the result lies beside the source; "-" is standard input or output. `progress` is called
-    after every output frame. After every segment `stop` is asked whether to end here. The same call goes on where an
-    interrupted one was.
+    `fps` and `size` are as on the command line ("x2", 60, "keep"; "x4", "1080p", "1920x1080") and go before those
+    of `config`. Without `output` the result lies beside the source; "-" is standard input or output. `progress` is
+    called after every output frame. `engine` is what computes the network: torch or openvino. After every segment
+    `stop` is asked whether to end here. The same call goes on where an interrupted one was.
 
     Raises:
         InputError: the source is missing or no video.
@@ -65,7 +66,7 @@ def upscale_video(
     from stinet.catalogue import clip_function
     from stinet.upscale import upscale_video as drive
 
-    fn = clip_function(model, device=device)
+    fn = clip_function(model, device=device, engine=engine)
     return drive(source, target, fn=fn, config=config, progress=progress, stop=stop)
 
 
@@ -77,6 +78,7 @@ def plan_upscale(
     size: str | None = None,
     model: str = "stinet-s",
     device: str = "auto",
+    engine: str = "auto",
     config: UpscaleConfig = UpscaleConfig(),  # noqa: B008 (frozen)
 ) -> "Plan":
     """What `upscale_video` would do with the same arguments, with `lines()` to print; nothing is written.
@@ -90,7 +92,7 @@ def plan_upscale(
     from stinet.upscale import plan_upscale as plan
     from stinet.upscale.estimate import with_seconds
 
-    fn = clip_function(model, device=device)
+    fn = clip_function(model, device=device, engine=engine)
     return with_seconds(plan(source, target, fn=fn, config=config), fn)
 
 

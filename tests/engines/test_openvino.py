@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from films import film, pictures  # pyright: ignore[reportMissingImports]
 from model.small_networks import COMPACT, PAPER, build, clip
 from stinet import runtime
 from stinet.catalogue import clip_function
-from stinet.config import ClipFunction, Movable, Tile
-from stinet.errors import DeviceError, ModelError
+from stinet.config import ClipFunction, EncodeConfig, Movable, Tile, UpscaleConfig
+from stinet.errors import DeviceError, Interrupted, ModelError, UsageError
+from stinet.face import upscale_video
 from stinet.model.clip import NetworkClip
 
 openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'stinet[cpu]'")
@@ -207,3 +210,18 @@ def test_the_catalogue_gives_the_engine_that_is_asked_for() -> None:
     assert isinstance(clip_function("stinet-xs", device="cpu", engine="openvino"), OpenVinoClip)
     assert isinstance(clip_function("stinet-xs", device="cpu", engine="torch"), NetworkClip)
     assert isinstance(clip_function("stinet-xs", device="cpu"), NetworkClip)
+
+
+def test_a_stopped_film_goes_on_to_the_same_bytes_and_not_with_another_engine(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mp4", pictures(24, width=48, height=32))
+    config = UpscaleConfig(segment=8, encode=EncodeConfig(preset="ultrafast"))
+    settings: dict[str, Any] = {"model": "stinet-xs", "engine": "openvino", "config": config}
+    whole = upscale_video(source, tmp_path / "whole.mp4", **settings).output.read_bytes()
+    with pytest.raises(Interrupted):
+        upscale_video(source, tmp_path / "b.mp4", stop=lambda: True, **settings)
+    with pytest.raises(UsageError, match=r"model\.identity"):
+        upscale_video(source, tmp_path / "b.mp4", **{**settings, "engine": "torch"})
+    summary = upscale_video(source, tmp_path / "b.mp4", **settings)
+    assert summary.resumed_segments == 1
+    assert "openvino" in summary.model
+    assert summary.output.read_bytes() == whole

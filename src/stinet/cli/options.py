@@ -9,9 +9,23 @@ import typer
 
 from stinet.errors import UsageError
 
-__all__ = ["Device", "Model", "byte_count", "chosen", "duration", "key_value", "pixel_count", "positive", "time"]
+__all__ = [
+    "Device",
+    "Engine",
+    "Model",
+    "byte_count",
+    "chosen",
+    "duration",
+    "key_value",
+    "pixel_count",
+    "positive",
+    "time",
+]
 
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="where the model runs")]
+Engine = Annotated[
+    str, typer.Option("--engine", metavar="auto|torch|openvino", help="what computes the network; auto is torch")
+]
 Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME|FILE", help="see `stinet models`")]
 
 _CLOCK = re.compile(r"(?:(?:([0-9]+):)?([0-9]+):)?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)s?")

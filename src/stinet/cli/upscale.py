@@ -17,6 +17,7 @@ import typer
 from stinet.cli.interrupt import Interrupt
 from stinet.cli.options import (
     Device,
+    Engine,
     Model,
     byte_count,
     chosen,
@@ -50,6 +51,7 @@ def upscale(
     size: Annotated[str, typer.Option(metavar="x4|x2|1080p|1920x1080", help="a box is fitted into")] = "x4",
     model: Model = "stinet-s",
     device: Device = "auto",
+    engine: Engine = "auto",
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="replace an existing output")] = False,
     skip: Annotated[bool, typer.Option("-n", "--skip", help="leave an existing output, and exit with 0")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and write nothing")] = False,
@@ -164,6 +166,7 @@ def upscale(
         is_folder=output is not None and output.endswith(("/", os.sep)),
         model=model,
         device=device,
+        engine=engine,
         config=config,
         sample=sample,
         skips_existing=skip,
