@@ -29,6 +29,7 @@ __all__ = [
     "fix_threads",
     "has_avx512",
     "has_bfloat16",
+    "kept_signal_stack",
     "launched_processes",
     "may_write",
     "memory_available_bytes",
@@ -137,6 +138,29 @@ def ordinary_priority() -> Iterator[None]:
             with contextlib.suppress(OSError):
                 if os.sched_getscheduler(int(thread.name)) in (os.SCHED_FIFO, os.SCHED_RR):
                     os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+
+
+@contextlib.contextmanager
+def kept_signal_stack() -> Iterator[None]:
+    """Give this thread back the stack on which its signals are handled, whatever is done to it inside.
+
+    OpenVINO gives the thread that compiles a model another one and frees it with the model: the next Ctrl-C would then
+    end the process by a segmentation fault.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    import ctypes
+
+    class Stack(ctypes.Structure):
+        _fields_ = (("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+    library, before = ctypes.CDLL(None), Stack()
+    library.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        library.sigaltstack(ctypes.byref(before), None)
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """The compact network on OpenVINO: PyTorch's numbers, at any size and times, without compiling for each."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -225,3 +227,23 @@ def test_a_stopped_film_goes_on_to_the_same_bytes_and_not_with_another_engine(tm
     assert summary.resumed_segments == 1
     assert "openvino" in summary.model
     assert summary.output.read_bytes() == whole
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_signal_is_heard_when_a_compiled_model_has_gone() -> None:
+    code = """
+import faulthandler, gc, os, signal, sys
+faulthandler.enable()
+from stinet.engines.convolutions import convolution_stack
+stack = convolution_stack(16, 2, 32, "float32", 1)
+stack()
+del stack
+gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    sys.exit("not heard")
+except KeyboardInterrupt:
+    os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

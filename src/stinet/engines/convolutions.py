@@ -11,6 +11,8 @@ import numpy as np
 import openvino
 from openvino import opset13 as op
 
+from stinet import runtime
+
 __all__ = ["convolution_stack"]
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
@@ -40,7 +42,8 @@ def convolution_stack(
         "ENABLE_CPU_PINNING": False,
     }
     stack = openvino.Model([op.result(x)], [given], "stack")  # pyright: ignore[reportGeneralTypeIssues] (its stubs)
-    request = openvino.Core().compile_model(stack, "CPU", settings).create_infer_request()
+    with runtime.kept_signal_stack():
+        request = openvino.Core().compile_model(stack, "CPU", settings).create_infer_request()
     picture = rng.random((1, channels, side_px, side_px), np.float32)
     return lambda: request.infer({0: picture}, share_inputs=True, share_outputs=True)
 

@@ -189,7 +189,8 @@ class OpenVinoClip:
             # the marks of what stays float32 count only in a model that was read from a file
             file = Path(place) / "graph.xml"
             openvino.save_model(graph, file, compress_to_fp16=False)
-            return _core().compile_model(_core().read_model(file), "CPU", settings)
+            with runtime.kept_signal_stack():
+                return _core().compile_model(_core().read_model(file), "CPU", settings)
 
 
 def _pattern(line: Timeline) -> tuple[int, ...]:
@@ -202,7 +203,8 @@ def _pattern(line: Timeline) -> tuple[int, ...]:
 
 @cache
 def _core() -> openvino.Core:
-    return openvino.Core()
+    with runtime.kept_signal_stack():
+        return openvino.Core()
 
 
 @lru_cache(maxsize=8)
