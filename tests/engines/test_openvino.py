@@ -234,6 +234,7 @@ def test_a_signal_is_heard_when_a_compiled_model_has_gone() -> None:
     code = """
 import faulthandler, gc, os, signal, sys
 faulthandler.enable()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background leaves it ignored
 from stinet.engines.convolutions import convolution_stack
 stack = convolution_stack(16, 2, 32, "float32", 1)
 stack()

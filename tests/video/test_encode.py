@@ -483,6 +483,7 @@ def test_no_encoder_makes_real_time_threads(tmp_path: Path) -> None:
     # SVT-AV1 does, as root, with the thread that opens it too; in a process of its own, since it does so but once
     code = f"""
 import os, sys
+os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # the parent may be a real-time process by now
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
