@@ -115,3 +115,14 @@ def packets(path: Path, kind: str = "audio") -> list[tuple[Fraction, bytes]]:
     with av.open(str(path)) as file:
         stream = next(s for s in file.streams if s.type == kind)
         return [(p.pts * p.time_base, bytes(p)) for p in file.demux(stream) if p.size and p.pts is not None]
+
+
+def without_rate(source: Path, target: Path) -> Path:
+    """A copy of a Matroska film that states neither rate nor durations, as browsers and screen recorders write it."""
+    with av.open(str(source)) as stated, av.open(str(target), "w") as out:
+        stream = out.add_stream_from_template(stated.streams.video[0])
+        for packet in stated.demux(stated.streams.video[0]):
+            if packet.size:
+                packet.duration, packet.stream = 0, stream
+                out.mux(packet)
+    return target

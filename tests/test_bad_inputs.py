@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
@@ -26,11 +26,11 @@ from av.stream import Disposition
 from PIL import Image
 
 import bad_files as bad
+from commands import Stinet  # pyright: ignore[reportMissingImports]
 from counted_film import counted_film, examine, run_measured
 from films import Repeat, film, packets, pictures
 from fuzzing import BAD, fuzz
 from killing import Job, clip, kill_again
-from stinet.__main__ import main
 from stinet.config import EncodeConfig, ReadConfig, UpscaleConfig
 from stinet.errors import InputError, OutputError, StinetError, UsageError
 from stinet.upscale import Summary, upscale_video
@@ -81,29 +81,6 @@ def rgb_film(path: Path, frames: list[np.ndarray], stamps: list[Fraction] | None
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
     return path
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Stinet = Callable[..., Ran]
-
-
-@pytest.fixture
-def stinet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Stinet:
-    """Run a command in this process."""
-
-    def run(*words: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["stinet", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return Ran(int(end.value.code or 0), said.out, said.err)
-
-    return run
 
 
 def upscale_words(source: object, *words: object) -> list[object]:

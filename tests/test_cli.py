@@ -9,42 +9,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from commands import Stinet  # pyright: ignore[reportMissingImports]
 from stinet.__main__ import main
 from stinet.cli import progress as cli
 from stinet.config import TrainConfig
 from stinet.demo import CLIP
 from stinet.errors import UsageError
-
-
-class Ran(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Stinet = Callable[..., Ran]
-
-
-@pytest.fixture
-def stinet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Stinet:
-    """Run a command in this process."""
-
-    def run(*words: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["stinet", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Ran(end.value.code or 0, *capsys.readouterr())  # pyright: ignore[reportArgumentType]
-
-    return run
 
 
 @pytest.fixture

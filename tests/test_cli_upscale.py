@@ -5,30 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from commands import Stinet  # pyright: ignore[reportMissingImports]
 from films import film, pictures
-from stinet.__main__ import main
 from stinet.cli import progress
 from stinet.config import UpscaleConfig
 from stinet.errors import DecodeError, Interrupted
-
-
-class Ran(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Stinet = Callable[..., Ran]
 
 
 class Made(SimpleNamespace):
@@ -45,19 +33,6 @@ class Made(SimpleNamespace):
 
     def to_json(self) -> dict[str, Any]:
         return {"frames_out": self.frames_out, "warnings": list(self.warnings)}
-
-
-@pytest.fixture
-def stinet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Stinet:
-    """Run a command in this process."""
-
-    def run(*words: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["stinet", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Ran(end.value.code or 0, *capsys.readouterr())  # pyright: ignore[reportArgumentType]
-
-    return run
 
 
 @pytest.fixture

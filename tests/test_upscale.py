@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from films import Repeat, film, packets, pictures  # pyright: ignore[reportMissingImports]
+from films import Repeat, film, packets, pictures, without_rate  # pyright: ignore[reportMissingImports]
 from stinet.config import EncodeConfig, ReadConfig, Tile, TileConfig, UpscaleConfig
 from stinet.errors import InputError, OutputError, UsageError
 from stinet.upscale import Progress, Summary, output_size, upscale_video
@@ -396,13 +396,7 @@ def test_nothing_is_put_between_the_frames_of_a_film_that_states_no_rate_but_the
     steps = [31, 52, 17, 33, 33, 49, 18, 33, 40, 26] * 3
     stamps = [Fraction(sum(steps[:k]), 1000) for k in range(len(steps))]
     stated = film(tmp_path / "a.mkv", pictures(len(stamps)), times=stamps, time_base=Fraction(1, 1000))
-    bare = tmp_path / "b.mkv"
-    with av.open(str(stated)) as source, av.open(str(bare), "w") as out:
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(source.streams.video[0]):
-            if packet.size:
-                packet.duration, packet.stream = 0, stream
-                out.mux(packet)
+    bare = without_rate(stated, tmp_path / "b.mkv")
     summary = up(bare, tmp_path / "c.mp4")
     wanted = [time for a, b in pairwise(stamps) for time in (a, (a + b) / 2)] + stamps[-1:]
     assert times_of(summary.output) == wanted

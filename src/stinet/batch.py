@@ -22,15 +22,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stinet.config import UpscaleConfig
+from stinet.config import PIPE, UpscaleConfig
 from stinet.errors import InputError, Interrupted, OutputError, StinetError, UsageError
 
 if TYPE_CHECKING:
     from stinet.upscale import Progress
 
 __all__ = ["Item", "Outcome", "Task", "exit_code", "expand", "has_images_only", "run_batch", "sample_of", "target_of"]
-
-STREAM = Path("-")
 
 VIDEO_NAMES = frozenset(
     {
@@ -123,7 +121,7 @@ def expand(inputs: Sequence[str]) -> list[Item]:
     items: dict[Path, Item] = {}
     for word in inputs:
         for item in _expand_word(word):
-            items.setdefault(item.source if item.error or item.source == STREAM else item.source.resolve(), item)
+            items.setdefault(item.source if item.error or item.source == PIPE else item.source.resolve(), item)
     return list(items.values())
 
 
@@ -187,9 +185,9 @@ def target_of(source: Path, task: Task, *, is_alone: bool = True) -> Path:
     from stinet import face
 
     goes_into = task.is_folder or not is_alone
-    if task.output is not None and (task.output == STREAM or not (goes_into or _is_folder_for(source, task.output))):
+    if task.output is not None and (task.output == PIPE or not (goes_into or _is_folder_for(source, task.output))):
         return task.output
-    if source == STREAM:
+    if source == PIPE:
         raise UsageError("a stream on stdin has no name: say where the result goes with -o FILE")
     beside = face.output_path(source, None, task.config)
     if task.sample is not None:
@@ -208,7 +206,7 @@ def sample_of(source: Path, task: Task) -> UpscaleConfig:
         return task.config
     from stinet.video.source import probe_source
 
-    if source == STREAM:
+    if source == PIPE:
         raise UsageError("a stream on stdin has no middle: use --start and --seconds")
     length = probe_source(source).duration
     if length is None:
@@ -239,7 +237,7 @@ def _outcome(
     if other := made.get(target.resolve()):
         raise OutputError(f"{source}: its result {target} is that of {other}, too; give them different folders")
     made[target.resolve()] = source
-    if task.skips_existing and target != STREAM and target.exists():
+    if task.skips_existing and target != PIPE and target.exists():
         return Outcome(source=source, output=target, state="skipped", says=f"{target} exists: skipped")
     config = sample_of(source, task)
     if task.is_rehearsal:
@@ -276,9 +274,9 @@ def _check_streams(items: Sequence[Item], task: Task) -> None:
     """A stream is one film, and a file holds one."""
     if len(items) < 2:
         return
-    if any(item.source == STREAM for item in items):
+    if any(item.source == PIPE for item in items):
         raise UsageError(f"- is one film on stdin; leave out the other {len(items) - 1} inputs")
-    if task.output == STREAM:
+    if task.output == PIPE:
         raise UsageError(f"-o - holds one film, but there are {len(items)} inputs; give a folder")
     if task.output is not None and task.output.exists() and not task.output.is_dir():
         raise UsageError(f"-o {task.output} is a file, but there are {len(items)} inputs; give a folder")
@@ -291,7 +289,7 @@ def _is_folder_for(source: Path, output: Path) -> bool:
     """
     from stinet.video.image_files import holds_only_frames
 
-    if source == STREAM or not output.is_dir() or source.is_dir():
+    if source == PIPE or not output.is_dir() or source.is_dir():
         return False
     return not holds_only_frames(output) or not any(output.iterdir())
 
@@ -318,7 +316,7 @@ def _expand_list(path: Path) -> list[Item]:
 def _expand_name(word: str, folder: Path) -> list[Item]:
     """What one name means, seen from a folder."""
     if word == "-" and folder == Path():
-        return [Item(STREAM)]
+        return [Item(PIPE)]
     path = folder / word
     if _is_there(path):
         return _expand_folder(path) if path.is_dir() else [Item(path)]

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_ori
 from stinet.errors import ConfigError
 
 __all__ = [
+    "PIPE",
     "PRESETS",
     "ClipFunction",
     "EncodeConfig",
@@ -36,6 +37,9 @@ __all__ = [
     "read_yaml",
     "to_mapping",
 ]
+
+PIPE = Path("-")
+"""In the place of a path: standard input or output."""
 
 Times = Sequence[float] | Sequence[Sequence[float]]
 """Times strictly inside (0, 1): one tuple for every interval, or one tuple per interval."""

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stinet.config import UpscaleConfig
+from stinet.config import PIPE, UpscaleConfig
 from stinet.errors import OutputError, UsageError
 from stinet.runtime import prepare_threads
 
@@ -104,7 +104,7 @@ def output_path(source: Path, output: Path | None, config: UpscaleConfig) -> Pat
         UsageError: a frame rate that cannot be understood, or standard input without an output.
 
     """
-    if str(source) == "-":
+    if source == PIPE:
         if output is None:
             raise UsageError("a film from standard input has no name to put the result beside: name one with -o")
         return output
@@ -133,11 +133,13 @@ def _checked(
     config = replace(config, **changed)
     source = Path(source)
     target = output_path(source, None if output is None else Path(output), config)
-    if not target.exists() or str(target) == "-":
+    if not target.exists() or target == PIPE:
         return source, target, config
-    if str(source) != "-" and target.samefile(source):
+    if source != PIPE and target.samefile(source):
         raise OutputError(f"{target}: is the input itself (or a link to it); choose another output")
-    may_be_done = target.with_name(f"{target.name}.stinet").exists()
+    from stinet.infer.journal import journal_folder
+
+    may_be_done = journal_folder(target).exists()
     if not config.overwrite and not may_be_done:
         raise OutputError(f"{target}: exists already; overwrite it with -y, skip it with -n, or choose another output")
     return source, target, config

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bad_files import animated  # pyright: ignore[reportMissingImports]
-from films import film, pictures  # pyright: ignore[reportMissingImports]
+from films import film, pictures, without_rate  # pyright: ignore[reportMissingImports]
 from stinet.config import ReadConfig
 from stinet.errors import InputError
 from stinet.video.clock import timed
@@ -273,13 +273,7 @@ def test_a_film_that_states_no_rate_gets_that_of_its_usual_step_and_never_that_o
     steps = [31, 52, 17, 33, 33, 49, 18, 33, 40, 26] * 5
     stamps = [Fraction(sum(steps[:k]), 1000) for k in range(len(steps))]
     stated = film(tmp_path / "a.mkv", pictures(len(stamps)), times=stamps, time_base=Fraction(1, 1000))
-    bare = tmp_path / "b.mkv"
-    with av.open(str(stated)) as source, av.open(str(bare), "w") as out:
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(source.streams.video[0]):
-            if packet.size:
-                packet.duration, packet.stream = 0, stream
-                out.mux(packet)
+    bare = without_rate(stated, tmp_path / "b.mkv")
     with av.open(str(bare)) as file:
         assert file.streams.video[0].base_rate == 1000  # what FFmpeg says of it: the test is about this
     about = probe(bare)

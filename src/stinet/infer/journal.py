@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from stinet.errors import OutputError, UsageError
+from stinet.video.disk import disk_errors, sync_folder
 
 __all__ = ["Journal", "NoJournal", "differences", "journal_folder"]
 
@@ -79,7 +80,7 @@ class Journal:
             return
         self.choices = _plain(choices)
         self.discard()
-        with _disk_errors(self.target):
+        with disk_errors(self.target):
             self.segments_folder.mkdir(parents=True)
         self._append({"stinet": _FORMAT, "key": self.key, "choices": self.choices})
         self._ends = [self._whole]
@@ -92,7 +93,7 @@ class Journal:
 
         """
         names = [path.relative_to(self.folder).as_posix() for path in files]
-        with _disk_errors(self.target):
+        with disk_errors(self.target):
             plain = _plain({**record, "files": names, "digest": self._digest(names)})
         self._append({"segment": len(self.finished), **plain})
         self.finished.append(plain)
@@ -148,7 +149,7 @@ class Journal:
         if not self.folder.exists():
             return
         self._refuse_foreign()
-        with _disk_errors(self.target):
+        with disk_errors(self.target):
             with suppress(FileNotFoundError):
                 (self.folder / _NAME).unlink()  # first: what is half removed is no journal
             shutil.rmtree(self.folder)
@@ -156,7 +157,7 @@ class Journal:
 
     def _refuse_foreign(self) -> None:
         """A folder of that name which no run has made is never touched."""
-        with _disk_errors(self.target):
+        with disk_errors(self.target):
             is_ours = self.folder.is_dir() and not self.folder.is_symlink()
             names = {path.name for path in self.folder.iterdir()} if is_ours else set()
         made = {_NAME, "segments", "frames", f"result{self.target.suffix}", f".result{self.target.suffix}.part"}
@@ -190,7 +191,7 @@ class Journal:
     def _lines(self) -> Iterator[tuple[dict[str, Any], int]]:
         """Whole lines, and where each ends; the next one is written over a torn one."""
         path = self.folder / _NAME
-        with _disk_errors(self.target):
+        with disk_errors(self.target):
             data = path.read_bytes() if path.exists() else b""
         for line in data.splitlines(keepends=True):
             try:
@@ -208,7 +209,7 @@ class Journal:
         path = self.folder / _NAME
         is_new = not path.exists()
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        with _disk_errors(self.target), path.open("xb" if is_new else "r+b") as file:
+        with disk_errors(self.target), path.open("xb" if is_new else "r+b") as file:
             file.truncate(self._whole)
             file.seek(self._whole)
             file.write(data)
@@ -216,8 +217,8 @@ class Journal:
             os.fsync(file.fileno())
         self._whole += len(data)
         if is_new:
-            _sync_folder(self.folder)
-            _sync_folder(self.folder.parent)
+            sync_folder(self.folder)
+            sync_folder(self.folder.parent)
 
 
 class NoJournal:
@@ -278,27 +279,3 @@ def _about(path: Path) -> list[int] | None:
 
 def _count(number: int) -> str:
     return "1 finished segment" if number == 1 else f"{number:,} finished segments"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let a new name in a folder survive a power failure, where the system can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-class _disk_errors:  # noqa: N801
-    """What the disk refuses, as an OutputError."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error

@@ -8,14 +8,15 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from stinet.config import PIPE
 from stinet.errors import OutputError
 from stinet.infer.journal import Journal, NoJournal
-from stinet.upscale.plan import PIPE, Plan
+from stinet.upscale.plan import Plan
+from stinet.video.disk import disk_errors, move
 from stinet.video.encode import PipeWriter, Segment, SegmentWriter
 from stinet.video.encoder import EncoderChoice
 from stinet.video.frame import Frame, Notes
@@ -105,7 +106,7 @@ class _Video:
         return result, muxed.av_difference_ms
 
     def place(self, result: Path) -> None:
-        _move(result, self.plan.target)
+        move(result, self.plan.target)
 
     def discard(self) -> None:
         """Segments are for the next run."""
@@ -159,7 +160,7 @@ class _Images:
             if not holds_only_frames(self.target):
                 raise OutputError(f"{self.target}: other files have come into this folder; choose another output")
             shutil.rmtree(self.target)
-        _move(result, self.target)
+        move(result, self.target)
 
     def discard(self) -> None:
         """Pictures are for the next run."""
@@ -176,12 +177,10 @@ class _Pictures:
     def write(self, frame: Frame) -> None:
         self.number += 1
         path = self.folder / f"{self.number:08d}.png"
-        try:
+        with disk_errors(self.target):
             write_image(path, frame, ".png")
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(f"{self.target}: cannot be written ({error.strerror or error})") from error
         self.files.append(path)
 
     def close(self) -> tuple[Mapping[str, Any], Sequence[Path]]:
@@ -244,7 +243,7 @@ class _Pipe:
         if self.target != PIPE:
             self.file.close()
         if self.grows_at != self.target:
-            _move(self.grows_at, self.target)
+            move(self.grows_at, self.target)
         return None, None
 
     def place(self, result: Path) -> None:
@@ -271,21 +270,6 @@ class _Piece:
 
 
 def _opened(path: Path, target: Path) -> Any:
-    try:
+    with disk_errors(target):
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("wb")
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
-
-
-def _move(result: Path, target: Path) -> None:
-    try:
-        result.replace(target)
-        with suppress(OSError):
-            handle = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stinet import runtime
-from stinet.config import ClipFunction, UpscaleConfig, to_mapping
+from stinet.config import PIPE, ClipFunction, UpscaleConfig, to_mapping
 from stinet.errors import OutputError, UsageError
 from stinet.infer.journal import Journal, NoJournal
 from stinet.infer.ladder import Runner
@@ -29,10 +29,7 @@ from stinet.video.source import Source, fingerprint, open_source
 from stinet.video.streams import best_suffix, plan_streams
 from stinet.video.tracks import StreamPlan
 
-__all__ = ["PIPE", "Plan", "default_output", "device_kind", "identity_of", "output_size", "plan_upscale"]
-
-PIPE = Path("-")
-"""The path of standard input and output."""
+__all__ = ["Plan", "default_output", "device_kind", "identity_of", "output_size", "plan_upscale"]
 
 _BITS_PER_PIXEL = {"h264": 0.15, "hevc": 0.1, "av1": 0.06, "vp9": 0.08, "prores": 3.5, "ffv1": 9.0, "images": 12.0}
 """Of an output frame at the default quality, for the estimate of disk space."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stinet import runtime
-from stinet.config import ClipFunction, UpscaleConfig
+from stinet.config import PIPE, ClipFunction, UpscaleConfig
 from stinet.errors import InputError, Interrupted, StinetError
 from stinet.infer.clips import Window, windows
 from stinet.infer.journal import Journal, NoJournal
@@ -27,7 +27,7 @@ from stinet.infer.ladder import Runner
 from stinet.infer.times import Result
 from stinet.infer.workers import Sink, in_background
 from stinet.upscale.outputs import Output, Part, output_of
-from stinet.upscale.plan import PIPE, Plan, device_kind, plan_upscale
+from stinet.upscale.plan import Plan, device_kind, plan_upscale
 from stinet.upscale.report import Progress, Summary
 from stinet.video.duplicates import merge_duplicates
 from stinet.video.encoder import EncoderChoice

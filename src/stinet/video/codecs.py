@@ -30,7 +30,7 @@ import av
 from av.codec.codec import UnknownCodecError
 from av.video.format import VideoFormat
 
-from stinet.config import EncodeConfig
+from stinet.config import PIPE, EncodeConfig
 from stinet.errors import OutputError, UsageError
 from stinet.runtime import cores, has_avx512, quiet_encoders
 from stinet.video.convert import SWSCALE_MATRIX
@@ -179,7 +179,7 @@ def choose_encoder(
 
 
 def _wish(config: EncodeConfig, path: Path, size: tuple[int, int], info: VideoInfo | None) -> _Wish:
-    suffix = ".y4m" if str(path) == "-" else path.suffix.lower()
+    suffix = ".y4m" if path == PIPE else path.suffix.lower()
     if suffix not in CONTAINERS:
         raise OutputError(
             f"{path}: unknown suffix {path.suffix!r}; known are {', '.join(CONTAINERS)}, "

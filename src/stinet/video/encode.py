@@ -20,7 +20,7 @@ promise.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -36,10 +36,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from jaxtyping import UInt8, UInt16
 
-from stinet.errors import OutputError, StinetError
+from stinet.config import PIPE
+from stinet.errors import OutputError
 from stinet.runtime import ordinary_priority, quiet_encoders
 from stinet.video.codecs import Y4M_COLOURS
 from stinet.video.convert import SWSCALE_MATRIX, code_planes, is_grey, is_rgb, reduce, widen
+from stinet.video.disk import disk_errors, sync_folder
 from stinet.video.encoder import EncoderChoice, hardware_accelerator, prepare_encoder
 from stinet.video.frame import Frame
 
@@ -87,6 +89,11 @@ class Segment:
         )
 
 
+def _coding_errors(path: Path) -> AbstractContextManager[None]:
+    """What the disk, FFmpeg or PyAV refuses, as an OutputError."""
+    return disk_errors(path, FFmpegError, ValueError)
+
+
 def _in_steps(times: Sequence[Fraction]) -> list[list[Any]]:
     """Rising times as even runs, short whatever the length of a film: [first, step, how many]."""
     runs: list[list[Any]] = []
@@ -120,11 +127,11 @@ class SegmentWriter:
         self._packets = self._reorder = 0
         self._picture = _Pictures(choice)
         quiet_encoders()
-        with _disk_errors(path):
+        with _coding_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.part.open("wb")
         try:
-            with _disk_errors(path):
+            with _coding_errors(path):
                 self._open()
         except BaseException:
             self.discard()
@@ -164,7 +171,7 @@ class SegmentWriter:
         picture.pts, picture.time_base = pts, self.choice.time_base
         self._numbers[pts] = len(self._times)
         self._times.append(time)
-        with _disk_errors(self.path):
+        with _coding_errors(self.path):
             self._mux(self._stream.encode(picture))
 
     def _mux(self, packets: list[Packet]) -> None:
@@ -189,7 +196,7 @@ class SegmentWriter:
             return self.segment
         assert self._times, f"{self.path}: a segment without frames"
         try:
-            with _disk_errors(self.path):
+            with _coding_errors(self.path):
                 self._mux(self._stream.encode(None))
                 if self._packets != len(self._times):
                     given = f"{self._packets} pictures for {len(self._times)} frames"
@@ -200,7 +207,7 @@ class SegmentWriter:
                 size = self._file.tell()
                 self._file.close()
                 self.part.replace(self.path)
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
         except BaseException:
             self.discard()
             raise
@@ -256,7 +263,7 @@ class PipeWriter:
     depth and the range, but neither times nor a colour matrix.
     """
 
-    def __init__(self, stream: Writable, choice: EncoderChoice, name: Path = Path("-")) -> None:
+    def __init__(self, stream: Writable, choice: EncoderChoice, name: Path = PIPE) -> None:
         """`name` is what errors call it."""
         self.choice, self.name = choice, name
         self.frames = 0
@@ -286,7 +293,7 @@ class PipeWriter:
 
     def _send(self, data: bytes) -> None:
         try:
-            with _disk_errors(self.name):
+            with _coding_errors(self.name):
                 rest = memoryview(data)
                 while rest:
                     rest = rest[self._stream.write(rest) :]  # a pipe without a buffer takes what fits
@@ -391,25 +398,3 @@ def _coded(frame: Frame, choice: EncoderChoice, layout: VideoFormat) -> VideoFra
         scale = np.float32((2**bits - 1) / np.iinfo(frame.rgb.dtype).max)
         planes[-1][:] = _opacity(frame) * scale + np.float32(0.5)
     return picture
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let a new name survive a power failure, where the system can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """What the disk or FFmpeg refuses, as an OutputError."""
-    try:
-        yield
-    except StinetError:
-        raise
-    except (FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{path}: cannot be written ({reason})") from error

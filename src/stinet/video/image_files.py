@@ -19,6 +19,7 @@ from PIL import Image
 
 from stinet.errors import OutputError
 from stinet.video.convert import reduce
+from stinet.video.disk import disk_errors
 from stinet.video.frame import Frame
 
 __all__ = ["IMAGE_SUFFIXES", "ImagesWriter", "holds_only_frames", "write_image"]
@@ -90,7 +91,7 @@ class ImagesWriter:
     def __enter__(self) -> "ImagesWriter":
         self._discard()
         self._check_place()
-        with _as_output_error(self.path):
+        with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.is_single:
                 self.part.mkdir()
@@ -107,7 +108,7 @@ class ImagesWriter:
         if self.is_single and self.frames > 1:
             raise OutputError(f"{self.path}: one image cannot hold more than one frame; name a folder")
         target = self.part if self.is_single else self.part / f"{self.frames:08d}.png"
-        with _as_output_error(self.path):
+        with disk_errors(self.path):
             write_image(target, frame, self.path.suffix.lower() if self.is_single else ".png")
 
     def __exit__(
@@ -117,14 +118,14 @@ class ImagesWriter:
             self._discard()
             return
         self._check_place()
-        with _as_output_error(self.path):
+        with disk_errors(self.path):
             if self.path.is_dir():
                 shutil.rmtree(self.path)
             self.part.replace(self.path)
 
     def _check_place(self) -> None:
         """Nothing is in the place that must not be replaced."""
-        with _as_output_error(self.path):
+        with disk_errors(self.path):
             if self.path.is_dir() and (self.is_single or not holds_only_frames(self.path)):
                 raise OutputError(
                     f"{self.path}: a folder that holds more than frames written here (00000001.png and so on) is never "
@@ -134,19 +135,3 @@ class ImagesWriter:
     def _discard(self) -> None:
         with suppress(FileNotFoundError):
             shutil.rmtree(self.part) if self.part.is_dir() else self.part.unlink()
-
-
-class _as_output_error:  # noqa: N801
-    """Errors of the disk as ours."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, OSError):
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import IO
 
 from stinet.errors import OutputError
-from stinet.video.mux import disk_errors
+from stinet.video.disk import disk_errors
 
 __all__ = ["OutputLock"]
 

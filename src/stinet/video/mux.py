@@ -34,15 +34,16 @@ from av.error import FFmpegError, InvalidDataError
 from av.packet import Packet
 from av.stream import Discard
 
-from stinet.errors import OutputError, StinetError
+from stinet.errors import OutputError
 from stinet.video.codecs import EncoderChoice
 from stinet.video.container import open_file
+from stinet.video.disk import disk_errors
 from stinet.video.encode import Segment
 from stinet.video.frame import Notes, VideoInfo
 from stinet.video.streams import chapters_of, heads_of
 from stinet.video.tracks import Span, StreamPlan, Track, stream_tags, tags_of, track_of
 
-__all__ = ["Muxed", "disk_errors", "mux"]
+__all__ = ["Muxed", "mux"]
 
 _ROUNDED_S = Fraction(1, 200)
 """Frames closer than this stand unevenly when their times are rounded to milliseconds."""
@@ -90,7 +91,7 @@ def mux(
     span = Span() if info is None else Span.of(info, start, seconds, Fraction(stretch))
     with ExitStack() as stack:
         stack.callback(part.unlink, missing_ok=True)
-        stack.enter_context(disk_errors(target))
+        stack.enter_context(disk_errors(target, FFmpegError))
         target.parent.mkdir(parents=True, exist_ok=True)
         film = _Film(target, _filled(segments), choice, end, notes)
         others = stack.enter_context(_Others(info, plan, span, notes))
@@ -392,21 +393,3 @@ class _Counted:
 def _is_of_the_disk(error: BaseException) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
     return getattr(error, "errno", None) in full
-
-
-class disk_errors:  # noqa: N801
-    """What the disk or FFmpeg refuses, as an OutputError."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, FFmpegError | OSError) and not isinstance(error, StinetError):
-            raise OutputError(
-                f"{self.path}: cannot be written ({getattr(error, 'strerror', None) or error})"
-            ) from error

@@ -4,21 +4,17 @@ It is opened once and read once. Its first picture, which tells size and colour,
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
-from stinet.config import ReadConfig
+from stinet.config import PIPE, ReadConfig
 from stinet.errors import InputError
 from stinet.video.container import Readable, kind_of_text, open_stream
 from stinet.video.frame import Frame, Notes, VideoInfo
 from stinet.video.read import frames_of, note_facts, probe_opened
 
-__all__ = ["PIPE", "Piped"]
-
-PIPE = Path("-")
-"""The path that means standard input or output."""
+__all__ = ["Piped"]
 
 _HEAD_BYTES = 4_096
 

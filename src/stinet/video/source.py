@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from stinet.config import ReadConfig
+from stinet.config import PIPE, ReadConfig
 from stinet.errors import InputError
 from stinet.video.container import Readable
 from stinet.video.frame import Frame, Notes, VideoInfo
 from stinet.video.images import find_images, input_errors, is_image, is_pattern, probe_images, read_images
-from stinet.video.pipe import PIPE, Piped
+from stinet.video.pipe import Piped
 from stinet.video.read import check_limits, part_time_base, probe, read_frames, within
 
 __all__ = ["Source", "fingerprint", "open_source", "probe_source", "read_source"]
