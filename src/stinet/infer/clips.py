@@ -50,9 +50,13 @@ class _Source:
     due: list[tuple[Fraction, Fraction]] = field(default_factory=list)
     _mask: Picture | None = None
 
-    @property
-    def is_opaque(self) -> bool:
-        return self.alpha is None or bool((self.alpha == np.iinfo(self.alpha.dtype).max).all())
+    @classmethod
+    def of(cls, number: int, frame: Frame, due: Sequence[tuple[Fraction, Fraction]]) -> "_Source":
+        """The source frame of that number; opacity that hides nothing is none."""
+        alpha = frame.alpha
+        if alpha is not None and alpha.min() == np.iinfo(alpha.dtype).max:
+            alpha = None
+        return cls(number, Picture(frame.rgb), alpha, list(due))
 
     @property
     def mask(self) -> Picture:
@@ -103,7 +107,7 @@ class Window:
         cut, self._cut = self._cut, None
         if cut is None:
             raise RuntimeError(f"the window from source frame {self.first} on has been made already")
-        has_alpha = not all(source.is_opaque for source in cut.clip)
+        has_alpha = any(source.alpha is not None for source in cut.clip)
         for wanted in _parts(self._due, cut.first, cut.last):
             yield from self._part(cut.clip, wanted, has_alpha=has_alpha)
         self._runner.tidy()
@@ -206,7 +210,7 @@ def _cuts(frames: Iterable[Frame], film: Film, runner: Runner, core: int) -> Ite
             yield from ((cut, 0) for cut in _rest(held, first, core, reach))
             held.clear()
             first = 0
-        held.append(_Source(number, Picture(frame.rgb), frame.alpha, list(step.early)))
+        held.append(_Source.of(number, frame, step.early))
         if len(held) >= first + core + right:
             yield _cut(held, first, first + core, reach), 0
             first += core
