@@ -70,7 +70,8 @@ class Summary:
 
     def report(self) -> list[str]:
         """The closing report, a line for every fact."""
-        resumed = f", {self.resumed_segments} segments of them by an earlier run" if self.resumed_segments else ""
+        count = self.resumed_segments
+        resumed = f", {count:,} segment{'s' * (count != 1)} by an earlier run" if count else ""
         rate = "" if self.rate is None else f" at {rate_text(self.rate)} frames/s"
         rows = [
             (
