@@ -144,7 +144,7 @@ def mirrored(net: STINet) -> STINet:
             out[name] = _ends_swapped(value, 0 if isinstance(entry, nn.ConvTranspose2d) else 1, net.config.channels)
         elif name.endswith(("fusion.body.weight", "fusion.body.0.weight")):
             out[name] = _ends_swapped(value, 1, net.config.channels, thirds=True)
-        elif name.startswith("relate.") and name.endswith("fuse.weight"):
+        elif name in ("relate.low.fuse.weight", "relate.high.fuse.weight"):
             out[name] = value.roll(net.config.channels, 1)
     net.load_state_dict(out)
     return net

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from stinet.model.relate import ConvLstm, Edges, GraphSage, Relate, adjacency, edge_weights
+from stinet.model.relate import Edges, GraphSage, Relate, adjacency, edge_weights
 
 
 def relate(**edit: Any) -> Relate:
@@ -140,24 +140,3 @@ def test_the_order_of_frames_does_not_matter_to_the_graph() -> None:
     mixed = net(low[order], high[order], tuple(stamps[i] for i in order))
     for a, b in zip(straight, mixed, strict=True):
         torch.testing.assert_close(a[order], b)
-
-
-def lstm() -> ConvLstm:
-    torch.manual_seed(0)
-    return ConvLstm(channels=4, kernel=3, groups=2, max_offset_px=4.0)
-
-
-def test_the_lstm_sees_frames_on_either_side() -> None:
-    net, x = lstm(), torch.randn(4, 4, 5, 6)
-    with torch.no_grad():
-        before = net(x, 4)
-        for changed, seen in ((0, 3), (3, 0)):
-            other = x.clone()
-            other[changed] += 1
-            assert (net(other, 4)[seen] - before[seen]).abs().max() > 0
-
-
-def test_the_lstm_keeps_clips_of_a_batch_apart() -> None:
-    net, x = lstm(), torch.randn(6, 4, 5, 6)
-    with torch.no_grad():
-        torch.testing.assert_close(net(x, 3)[:3], net(x[:3], 3), rtol=1e-4, atol=1e-5)

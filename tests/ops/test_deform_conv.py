@@ -117,6 +117,17 @@ def test_channels_last_gives_the_same_values() -> None:
     )
 
 
+@pytest.mark.parametrize("channels", [4, 32])
+def test_a_frame_of_a_batch_of_clips_can_be_read(channels: int) -> None:
+    x, offset, mask, weight, bias, _ = (tensor.float() for tensor in inputs(channels, 3, 2))
+    clip = torch.stack([x, x.flip(-1), x], dim=1)
+    assert not clip[:, 2].is_contiguous()
+    torch.testing.assert_close(
+        deform_conv(clip[:, 2], offset, mask, weight, bias, groups=2),
+        deform_conv(x, offset, mask, weight, bias, groups=2),
+    )
+
+
 def test_bounded_offsets_keep_small_values_and_never_pass_the_bound() -> None:
     raw = torch.linspace(-1000, 1000, 4001)
     bounded = bound_offsets(raw, 16.0)

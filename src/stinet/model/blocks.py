@@ -30,9 +30,9 @@ SLOPE = 0.1
 """Negative slope of every leaky ReLU."""
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3, *, gain: float = 1.0) -> nn.Conv2d:
-    """Convolve at the same size, Kaiming-initialised and scaled by `gain` (0 starts from zero)."""
-    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+def conv(inputs: int, outputs: int, kernel: int = 3, *, gain: float = 1.0, stride: int = 1) -> nn.Conv2d:
+    """Convolve at the same size (divided by `stride`), Kaiming-initialised, scaled by `gain` (0 starts from zero)."""
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, stride=stride)
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     with torch.no_grad():
         layer.weight.mul_(gain)
@@ -71,21 +71,22 @@ def leaky(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(conv(x))), without normalisation."""
+    """x + conv(act(conv(x))), without normalisation; a `slope` of 0 makes act a ReLU."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, slope: float = SLOPE) -> None:
         super().__init__()
+        self.slope = slope
         self.first = conv(channels, channels)
         self.second = conv(channels, channels, gain=0.1)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Refine `x`; same shape."""
-        return self.second(leaky(self.first(x))).add_(x)
+        return self.second(functional.leaky_relu_(self.first(x), self.slope)).add_(x)
 
 
-def residual_blocks(channels: int, count: int) -> nn.Sequential:
+def residual_blocks(channels: int, count: int, slope: float = SLOPE) -> nn.Sequential:
     """`count` residual blocks one after the other; none is the identity."""
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+    return nn.Sequential(*(ResidualBlock(channels, slope) for _ in range(count)))
 
 
 def take(x: Float[Tensor, "bt c h w"], batch: int, index: Sequence[int]) -> Float[Tensor, "bu c h w"]:

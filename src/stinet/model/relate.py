@@ -11,8 +11,7 @@ Its weight is the mean of (1 + E^F)/2, (1 + E^P)/2 and E^T, the ones that are ke
 because a row of raw ones can sum to zero or less. Rows are divided by their sum + 1e-6. Four GraphSAGE layers, W1 x +
 W2 (weighted mean of the neighbours), turn nodes into modulators g, and every feature becomes f + m * f * g.
 
-`ConvLstm` is what Table IV compares with: a bidirectional ConvLSTM whose states are aligned by deformable
-convolutions.
+Table IV compares with a recurrent network in its place: `lstm.py`.
 """
 
 from collections.abc import Sequence
@@ -24,10 +23,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stinet.model.blocks import conv, leaky, quieten
-from stinet.ops.deform_conv import bound_offsets, deform_conv
+from stinet.model.blocks import quieten
 
-__all__ = ["ConvLstm", "Edges", "GraphSage", "Relate", "adjacency", "edge_weights"]
+__all__ = ["Edges", "GraphSage", "Relate", "adjacency", "edge_weights"]
 
 
 class Edges(NamedTuple):
@@ -148,53 +146,3 @@ def _pixel_similarity(maps: Sequence[Tensor], batch: int) -> Float[Tensor, "b n 
     unit = torch.cat(rows, dim=1)
     # a plain product a clip: the batched one copies its operands first
     return torch.stack([row @ row.T for row in unit]).float() / (grid[0] * grid[1])
-
-
-class ConvLstm(nn.Module):
-    """Bidirectional deformable ConvLSTM over the frames of one branch (Table IV, ST-GR -> BDCL).
-
-    Going either way, hidden and cell state are aligned to the next frame by deformable convolutions with offsets from
-    (frame, state); both directions share their weights, their hidden states are fused by a 1x1 convolution.
-    """
-
-    def __init__(self, *, channels: int, kernel: int, groups: int, max_offset_px: float) -> None:
-        super().__init__()
-        self.groups = groups
-        self.max_offset_px = max_offset_px
-        taps = groups * kernel * kernel
-        self.split = 2 * taps
-        names = ("hidden", "cell")
-        self.motion = nn.ModuleDict({n: conv(2 * channels, channels) for n in names})
-        self.offsets = nn.ModuleDict({n: conv(channels, 3 * taps, gain=0.0) for n in names})
-        self.align = nn.ModuleDict({n: conv(channels, channels, kernel) for n in names})
-        self.gates = conv(2 * channels, 4 * channels)
-        self.fuse = conv(2 * channels, channels, 1, gain=0.5)
-
-    def forward(self, x: Float[Tensor, "bu c h w"], frames: int) -> Float[Tensor, "bu c h w"]:
-        """Refine clips of `frames` frames in both directions; same shape."""
-        clip = x.unflatten(0, (-1, frames))
-        ahead = self._walk(clip, list(range(frames)))
-        back = self._walk(clip, list(range(frames - 1, -1, -1)))[::-1]
-        both = torch.stack([torch.cat(pair, dim=1) for pair in zip(ahead, back, strict=True)], dim=1)
-        return x + self.fuse(both.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-
-    def _walk(self, clip: Float[Tensor, "b u c h w"], steps: list[int]) -> list[Tensor]:
-        hidden = cell = torch.zeros_like(clip[:, 0])
-        out = []
-        for index in steps:
-            frame = clip[:, index]
-            hidden = self._moved("hidden", frame, hidden)
-            cell = self._moved("cell", frame, cell)
-            keep, forget, show, new = self.gates(torch.cat([frame, hidden.to(frame.dtype)], dim=1)).chunk(4, dim=1)
-            cell = forget.sigmoid() * cell + keep.sigmoid() * new.tanh()
-            hidden = show.sigmoid() * cell.tanh()
-            out.append(hidden)
-        return out
-
-    def _moved(self, name: str, frame: Tensor, state: Tensor) -> Tensor:
-        joined = torch.cat([frame, state.to(frame.dtype)], dim=1).contiguous(memory_format=torch.channels_last)
-        raw = self.offsets[name](leaky(self.motion[name](joined))).float()
-        weights = self.align[name]
-        assert isinstance(weights, nn.Conv2d)
-        offset = bound_offsets(raw[:, : self.split], self.max_offset_px)
-        return deform_conv(state, offset, raw[:, self.split :], weights.weight, weights.bias, groups=self.groups)

@@ -4,7 +4,7 @@
       phase 1   S-SR         L, H of every given frame             features.py
                 ST-FI        L, H of every in-between frame        interpolate.py
       phase 2   ST-LR        refined by both neighbours            local.py
-      phase 3   ST-GR        refined over the whole clip           relate.py
+      phase 3   ST-GR        refined over the whole clip           relate.py (or lstm.py)
       phase 4                V = V^L + V^H                         reconstruct.py
 
 Inside a forward pass batch and time are one axis, (b t) c h w, in channels_last order. Frames are RGB in [0, 1],
@@ -23,8 +23,9 @@ from stinet.config import ModelConfig, Times
 from stinet.model.features import Compact, Dbpn
 from stinet.model.interpolate import Flows, Interpolate, Interpolated, Pnet
 from stinet.model.local import Local
+from stinet.model.lstm import ConvLstm
 from stinet.model.reconstruct import DraftHeads, Reconstruct
-from stinet.model.relate import ConvLstm, Relate
+from stinet.model.relate import Relate
 from stinet.model.timeline import Timeline
 from stinet.ops.farneback import expand, flow_between
 
@@ -207,7 +208,8 @@ def _relate(c: ModelConfig, branches: tuple[str, ...]) -> nn.Module | None:
         return None
     if c.relate == "lstm":
         shape = {"channels": c.channels, "kernel": c.deform_kernel, "groups": c.deform_groups}
-        return nn.ModuleDict({name: ConvLstm(**shape, max_offset_px=c.max_offset_px) for name in branches})
+        bound = {"max_offset_px": c.max_offset_px, "is_residual": True}
+        return nn.ModuleDict({name: ConvLstm(**shape, **bound) for name in branches})
     return Relate(
         channels=c.channels,
         inner=c.graph_channels,

@@ -52,6 +52,7 @@ def deform_conv(
         return out.permute(0, 3, 1, 2)
     folded = (batch * groups, taps * height, width)
     plain = x.to(torch.promote_types(at_x.dtype, x.dtype), memory_format=torch.contiguous_format)
+    plain = plain.contiguous()  # `to` gives a frame of a clip back as it is, with the clip's strides
     groups_of_x = plain.view(batch * groups, channels // groups, height, width)
     sampled = sample_grid(groups_of_x, at_x.reshape(folded), at_y.reshape(folded), padding="zeros")
     sampled = sampled * mask.reshape(folded).unsqueeze(1).to(sampled.dtype)
