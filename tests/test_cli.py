@@ -327,6 +327,27 @@ def test_evaluate_prints_a_table_and_writes_every_figure(clips: Path, stinet: St
         assert f"{model['mean']['psnr_db']:.2f}" in ran.out
 
 
+def test_evaluate_writes_page_figures_and_frames_into_one_folder(clips: Path, stinet: Stinet, tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "report"
+    ran = stinet("evaluate", clips / "one", "--models", "blend+bicubic,flow+bicubic", "--report", folder)
+    assert ran.code == 0
+    assert {path.name for path in folder.iterdir()} == {"index.html", "figures.json", "frames.csv"}
+    assert str(folder / "index.html") in ran.out
+    assert "flow+bicubic" in (folder / "index.html").read_text(encoding="utf-8")
+    figures = json.loads((folder / "figures.json").read_text())["models"]["flow+bicubic"]
+    rows = (folder / "frames.csv").read_text().splitlines()
+    assert len([row for row in rows if row.startswith("flow+bicubic,")]) == figures["mean"]["frames"] == 3
+
+
+def test_a_file_named_beside_the_folder_goes_where_it_was_named(clips: Path, stinet: Stinet, tmp_path: Path) -> None:
+    ran = stinet(
+        "evaluate", clips / "one", "-m", "blend+bicubic", "--report", tmp_path / "r", "--json", tmp_path / "mine.json"
+    )
+    assert ran.code == 0
+    assert (tmp_path / "mine.json").is_file()
+    assert {path.name for path in (tmp_path / "r").iterdir()} == {"index.html", "frames.csv"}
+
+
 def test_one_model_gives_the_plain_object(clips: Path, stinet: Stinet, tmp_path: Path) -> None:
     assert stinet("evaluate", clips / "one", "--model", "blend+bicubic", "--json", tmp_path / "out.json").code == 0
     figures = json.loads((tmp_path / "out.json").read_text())

@@ -16,7 +16,7 @@ __all__ = ["evaluate"]
 def evaluate(
     clips: Annotated[list[Path], typer.Argument(metavar="CLIPS", help="folders of clips or images, or videos")],
     *,
-    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME[,NAME]", help="see `stinet models`")],
+    model: Annotated[str, typer.Option("--model", "--models", "-m", metavar="NAME[,NAME]", help="see `stinet models`")],
     between: Annotated[int, typer.Option(metavar="1|3|5", help="frames between two given ones")] = 1,
     window: Annotated[int, typer.Option(metavar="7|3", help="output frames of a window, one in between")] = 7,
     variant: Annotated[str, typer.Option(metavar="all|160|first", help="which frames count")] = "all",
@@ -31,6 +31,9 @@ def evaluate(
     table_out: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="write every frame there")] = None,
     page_out: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="write a page with plots and pictures")
+    ] = None,
+    folder_out: Annotated[
+        Path | None, typer.Option("--report", metavar="DIR", help="index.html, figures.json and frames.csv there")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="of random numbers, should a model draw any")] = 0,
     device: Device = "auto",
@@ -56,6 +59,10 @@ def evaluate(
         forwards=forwards if fps else 0,
         seed=seed,
     )
+    if folder_out is not None:
+        out = out or folder_out / "figures.json"
+        table_out = table_out or folder_out / "frames.csv"
+        page_out = page_out or folder_out / "index.html"
     for path in (out, table_out, page_out):
         if path is not None:
             must_be_writable(path)
@@ -68,3 +75,5 @@ def evaluate(
     with progress_bar(clips[0].name) as told:
         report = run(clips, names, config, device=device, outputs=outputs, progress=told)
     say(table(report.to_json()))
+    if folder_out is not None:
+        say(f"\npage {page_out}")

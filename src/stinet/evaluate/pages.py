@@ -38,6 +38,9 @@ _LABELS = {
 }
 """Figures that are drawn frame by frame, where they were measured."""
 
+_NAMES = {"sha256": "SHA-256 of the weights"}
+"""What the report calls a thing, for people."""
+
 Picture = UInt8[np.ndarray, "h w 3"]
 
 
@@ -115,9 +118,9 @@ def _facts(model: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, str]:
     facts |= {name.upper(): reason for name, reason in model.get("not_measured", {}).items()}
     for key, value in run.items():
         if isinstance(value, Mapping):
-            facts[key] = ", ".join(f"{name} {number or 'none'}" for name, number in value.items())
+            facts[_NAMES.get(key, key)] = ", ".join(f"{name} {number or 'none'}" for name, number in value.items())
         else:
-            facts[key] = "not known" if value is None else str(value)
+            facts[_NAMES.get(key, key)] = "not known" if value is None else str(value)
     return facts
 
 
