@@ -7,6 +7,7 @@ import typer
 from stinet.cli.bench import bench, tune
 from stinet.cli.convert import convert
 from stinet.cli.evaluate import evaluate
+from stinet.cli.export import export
 from stinet.cli.look import compare, demo, doctor, info, models
 from stinet.cli.printing import say
 from stinet.cli.train import train
@@ -42,5 +43,5 @@ def root(
     """Make a video larger and smoother: four times the size and any frame rate, in one pass."""
 
 
-for _command in (upscale, tune, evaluate, train, models, info, compare, bench, doctor, convert, demo):
+for _command in (upscale, tune, evaluate, train, models, info, compare, bench, doctor, convert, export, demo):
     app.command()(_command)

@@ -1,0 +1,115 @@
+r"""The whole network as one graph that asks for nothing but frames and flows: what `stinet export` writes.
+
+    frames     (t 3 h w)       RGB in [0, 1], the source frames of a clip in order of time
+    flow_ahead (t - 1 2 h w)   pixels, (dx, dy): frame i at x looks like frame i + 1 at x + flow_ahead[i](x)
+    flow_back  (t - 1 2 h w)   the other way round, from frame i + 1 to frame i
+    upscaled   (u 3 sh sw)     RGB in [0, 1]: all given frames and those in between, in order of time
+
+t, and the times of what comes in between, are fixed in the graph; height and width are free. A clip of one frame has
+no flows. graph.py's two graphs are joined here, and what they want to know of times and sizes is computed inside.
+"""
+
+from typing import Any
+
+import numpy as np
+import openvino
+from openvino import opset13 as op
+
+from stinet.engines.graph import features_graph, restore_graph, times_of
+from stinet.model.stinet import STINet
+from stinet.model.timeline import Timeline
+
+__all__ = ["whole_graph"]
+
+Node = Any
+"""An OpenVINO operation or one of its outputs."""
+
+
+def whole_graph(net: STINet, line: Timeline) -> openvino.Model:
+    """Frames and flows to upscaled frames, for clips whose frames stand in time as `line` says."""
+    features, restore = features_graph(net), restore_graph(net, line)
+    frames = _parameter("frames", line.sources, 3)
+    flows = [_parameter(name, line.sources - 1, 2) for name in ("flow_ahead", "flow_back") if line.sources > 1]
+    _connect(features, {"frames": frames})
+    low, high = _outputs(features)
+    given = {"frames": frames, "low": low, "high": high, **_sizes(frames)}
+    given |= {name: op.constant(value) for name, value in times_of(line).items()}
+    for name, flow in zip(("ahead", "back"), flows, strict=False):
+        given[name] = _turned(flow)  # (dy, dx) inside
+    _connect(restore, given)
+    made = _exact(op.clamp(_outputs(restore)[0], 0.0, 1.0))
+    made.output(0).get_tensor().set_names({"upscaled"})
+    make: Any = openvino.Model  # its stubs contradict each other
+    return make([op.result(made)], [frames, *flows], "stinet")
+
+
+def _parameter(name: str, count: int, channels: int) -> Node:
+    made = op.parameter(openvino.PartialShape([count, channels, -1, -1]), np.float32, name=name)
+    made.output(0).get_tensor().set_names({name})
+    return made
+
+
+def _connect(model: openvino.Model, given: dict[str, Node]) -> None:
+    """Let a graph read what is given in place of its parameters."""
+    for parameter in model.get_parameters():
+        source = given[parameter.get_friendly_name()]
+        for reader in parameter.output(0).get_target_inputs():
+            reader.replace_source_output(source.output(0) if hasattr(source, "output") else source)
+
+
+def _outputs(model: openvino.Model) -> list[Node]:
+    return [result.input_value(0) for result in model.get_results()]
+
+
+def _sizes(frames: Node) -> dict[str, Node]:
+    """The inputs of graph.py that only the frames' size decides.
+
+    In whole numbers as far as it goes: no engine rounds those, while marks get lost where float32 meets constants.
+    """
+    shape = op.shape_of(frames, "i64")
+    rows, columns = (op.range(_int(0), op.gather(shape, _int(axis), _int(0)), _int(1), "i64") for axis in (2, 3))
+    column, row = op.unsqueeze(rows, _ints(0, 1, 3)), op.unsqueeze(columns, _ints(0, 1, 2))
+    y, x = op.add(column, op.multiply(row, _int(0))), op.add(row, op.multiply(column, _int(0)))
+    size, turned = (op.unsqueeze(op.gather(shape, _ints(*axes), _int(0)), _ints(0, 2, 3)) for axes in ((2, 3), (3, 2)))
+    lowest = op.multiply(op.concat([y, x], 1), _int(-1))
+    doubled = op.add(op.multiply(op.concat([x, y], 1), _int(2)), _int(1))
+    share = _exact(op.concat([_one_by_length(row, 3), _one_by_length(column, 2)], 1))
+    return {
+        "lowest": _float(lowest),
+        "highest": _float(op.add(op.add(size, _int(-1)), lowest)),
+        "places": _exact(op.multiply(_float(op.add(doubled, op.multiply(turned, _int(-1)))), share)),
+        "unit": _exact(op.add(share, share)),
+        "per_pixel": _exact(op.multiply(_one_by_length(rows, 0), _one_by_length(columns, 0))),
+    }
+
+
+def _one_by_length(line: Node, axis: int) -> Node:
+    """1 by the length of 0, 1, 2, ..., in float32: the mean of a line that is 1 at its first pixel and 0 elsewhere."""
+    return _exact(op.reduce_mean(_float(op.equal(line, _int(0))), _ints(axis), keep_dims=True))
+
+
+def _float(whole: Node) -> Node:
+    return _exact(op.convert(whole, "f32"))
+
+
+def _turned(pair: Node) -> Node:
+    """(y, x) as (x, y) along the channels, and the other way round."""
+    return _exact(op.gather(pair, _ints(1, 0), _int(1)))
+
+
+def _exact(node: Node) -> Node:
+    """Graph.py's mark of what stays float32 when the rest is computed in bfloat16."""
+    node.get_rt_info()["precise_0"] = ""
+    return node
+
+
+def _int(value: int) -> Node:
+    return op.constant(np.array(value, np.int64))
+
+
+def _ints(*values: int) -> Node:
+    return op.constant(np.array(values, np.int64))
+
+
+def _number(value: float) -> Node:
+    return op.constant(np.array(value, np.float32))
