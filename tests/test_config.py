@@ -28,7 +28,7 @@ from stinet.errors import ConfigError, StinetError
         ({"flow_refined": True}, "corrects flows that nothing uses"),
     ({"deform_kernel": 2}, "kernel 2 is even"),
     ({"flow": "none", "aligned": True}, "nothing to align by"),
-    ({"flow": "none", "residual_base": True}, "residual_base"),
+    ({"flow": "none", "flow_guided": True}, "flow_guided"),
     ({"branches": "low", "offsets_from": "high"}, "offsets from high need a branch that branches=low removed"),
     ({"high": "folded"}, "high=folded needs features=compact"),
     ({"edge_frame": False, "edge_pixel": False, "edge_time": False}, "use relate=none"),

@@ -325,7 +325,9 @@ class ModelConfig:
         Literal["shuffle", "direct"],
         "V^L by PixelShuffle layers and a 1x1 convolution, or by one 3x3 to all its pixels",
     ] = "shuffle"
-    residual_base: Annotated[bool, "beyond the paper: predict what is missing from a bicubic estimate"] = False
+    residual_base: Annotated[
+        bool, "beyond the paper: predict what is missing from a bicubic estimate; with flow none, of a plain blend"
+    ] = False
     residual_gain: Annotated[float, "constant on what a residual base is corrected by"] = 0.05
 
     def __post_init__(self) -> None:
@@ -355,8 +357,8 @@ class ModelConfig:
             (self.deform_kernel % 2 == 0, f"deformable kernel {self.deform_kernel} is even: it has no centre"),
             (self.flow_refined and not (self.aligned or self.flow_guided or self.residual_base),
              "flow_refined corrects flows that nothing uses: set aligned, flow_guided or residual_base"),
-            (self.flow == "none" and (self.aligned or self.flow_guided or self.flow_refined or self.residual_base),
-             "flow none leaves nothing to align by: set aligned, flow_guided, flow_refined and residual_base to false"),
+            (self.flow == "none" and (self.aligned or self.flow_guided or self.flow_refined),
+             "flow none leaves nothing to align by: set aligned, flow_guided and flow_refined to false"),
             (self.branches != "both" and self.offsets_from not in ("both", self.branches),
              f"offsets from {self.offsets_from} need a branch that branches={self.branches} removed"),
             (self.high == "folded" and (self.features == "dbpn"),
@@ -493,6 +495,10 @@ class TrainConfig:
         Literal["all", "paper"], "all 16; or the paper's: mirrored, turned by 180 degrees, played backward"
     ] = "all"
     frames: Annotated[int, "source frames of a clip (2 * frames - 1 come out); 1 trains single frames"] = 4
+    times: Annotated[
+        Literal["middle", "random"],
+        "place of the frame between two given ones: halfway; or given frames 2 or more apart, and any frame between",
+    ] = "middle"
     rate: Annotated[float, "peak learning rate of Adam"] = 1e-3
     beta2: Annotated[float, "Adam's decay of squared gradients"] = 0.99
     warmup_steps: Annotated[int, "steps of linear warm-up"] = 100

@@ -42,6 +42,7 @@ __all__ = [
     "resident_memory_bytes",
     "reuse_memory",
     "set_threads",
+    "show_only_gpu",
     "use_fastest_threads",
 ]
 
@@ -212,6 +213,11 @@ def use_fastest_threads() -> int:
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(probe_threads())
     return torch.get_num_threads()
+
+
+def show_only_gpu(index: int) -> None:
+    """Let this process see one GPU alone; before anything in it has used one."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(index)
 
 
 class Processes(NamedTuple):

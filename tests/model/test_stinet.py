@@ -147,7 +147,8 @@ def test_the_clip_in_reverse_gives_the_output_in_reverse_when_directions_are_swa
     replace(COMPACT, flow_refined=True),
     replace(COMPACT, local_modules=2, offsets_from="low", fusion="pointwise"),
     replace(COMPACT, flow="none", aligned=False, flow_guided=False, flow_refined=False, residual_base=False),
-], ids=["native and guided", "shared at low", "refined", "two modules", "no flow"])  # fmt: skip
+    replace(COMPACT, flow="none", aligned=False, flow_guided=False),
+], ids=["native and guided", "shared at low", "refined", "two modules", "no flow", "no flow, on a blend"])  # fmt: skip
 def test_time_reversal_holds_beyond_the_paper_too(config: ModelConfig) -> None:
     net = build(config)
     x, flows = clip(), some_flows()

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from stinet.cli.ablate import ablate
 from stinet.cli.bench import bench, tune
 from stinet.cli.convert import convert
 from stinet.cli.evaluate import evaluate
@@ -43,5 +44,5 @@ def root(
     """Make a video larger and smoother: four times the size and any frame rate, in one pass."""
 
 
-for _command in (upscale, tune, evaluate, train, models, info, compare, bench, doctor, convert, export, demo):
+for _command in (upscale, tune, evaluate, train, ablate, models, info, compare, bench, doctor, convert, export, demo):
     app.command()(_command)

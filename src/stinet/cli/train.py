@@ -9,7 +9,7 @@ from stinet.cli.printing import must_exist, say
 from stinet.cli.progress import training_line
 from stinet.errors import UsageError
 
-__all__ = ["train"]
+__all__ = ["change", "train"]
 
 
 def train(
@@ -41,7 +41,7 @@ def train(
 
     values = read_yaml(recipe)
     for setting in settings or []:
-        _set(values, setting)
+        change(values, setting)
     config = from_mapping(TrainConfig, values, str(recipe))
     require_extras()
 
@@ -53,8 +53,13 @@ def train(
         raise KeyboardInterrupt
 
 
-def _set(values: dict[str, Any], setting: str) -> None:
-    """Put `loss.kind=l2` into the nested values of a recipe."""
+def change(values: dict[str, Any], setting: str) -> None:
+    """Put `loss.kind=l2` into the nested values of a recipe.
+
+    Raises:
+        UsageError: the setting is not of that form, or its value cannot be read.
+
+    """
     import yaml
 
     key, is_given, text = setting.partition("=")

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from stinet.report.bars import Bars, draw_bars
 from stinet.report.plots import Plot, draw
 
 __all__ = ["Column", "Page", "Slider", "TableView", "write_page"]
@@ -87,6 +88,7 @@ class Page:
     tables: Sequence[TableView] = ()
     sliders: Sequence[Slider] = ()
     plots: Sequence[Plot] = ()
+    bars: Sequence[Bars] = ()
     lead: str = ""
     """A sentence or two under the title."""
 
@@ -105,6 +107,7 @@ def _document(page: Page) -> str:
     sections = [
         ("measured", "How it was measured", _facts(page.facts) if page.facts else ""),
         ("figures", "Figures", "".join(map(_table, page.tables))),
+        ("bars", "Side by side", "".join(map(draw_bars, page.bars))),
         ("pictures", "Before and after", "".join(map(_slider, page.sliders))),
         ("plots", "Frame by frame", f'<div class="plots">{"".join(map(draw, page.plots))}</div>' if page.plots else ""),
     ]

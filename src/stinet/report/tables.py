@@ -13,7 +13,7 @@ from typing import Any
 
 from stinet.report.page import Cell, Column, TableView
 
-__all__ = ["as_text", "models_of", "protocol_of", "table", "views"]
+__all__ = ["as_markdown", "as_text", "models_of", "protocol_of", "table", "views"]
 
 MOST_CLIPS = 60
 """Of more clips, text has the means alone."""
@@ -83,6 +83,17 @@ def as_text(head: Sequence[Column], rows: Sequence[Sequence[Cell]], foot: Sequen
     if foot:
         lines += ["-" * len(line(written[-1])), *map(line, written[len(rows) :])]
     return "\n".join(text.rstrip() for text in lines)
+
+
+def as_markdown(head: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
+    """A table of Markdown; a column's group stands before its name."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    names = [": ".join(part for part in (column.group, column.name) if part) for column in head]
+    written = [[_written(cell, column) for cell, column in zip(row, head, strict=True)] for row in rows]
+    return "\n".join([line(names), line(["---"] * len(head)), *map(line, written)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,168 @@
+"""The report of an ablation: the same tables as HTML, as Markdown and for the terminal, and bar charts of deltas.
+
+In the ablation's folder: report.html (one file, needs no network), report.md with deltas-TABLE.png beside it. Both
+say the budget, the data, the clips, what was left out and why, and how a verdict is made.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stinet.ablate.findings import Finding, find, set_of
+from stinet.ablate.plan import Plan
+from stinet.ablate.rows import SETS, TABLES, rows_of
+from stinet.evaluate.provenance import provenance
+from stinet.report.bars import Bar, Bars, save_bars
+from stinet.report.page import Cell, Column, Page, TableView, write_page
+from stinet.report.tables import as_markdown, as_text
+from stinet.runtime import device as device_of
+
+__all__ = ["charts", "facts", "views", "write_reports"]
+
+SET_NAMES = dict(zip(SETS, ("Vid4", "Vimeo-Fast", "Vimeo-Medium", "Vimeo-Slow", "Adobe240"), strict=True))
+
+HOW = (
+    "Delta: against the full model of the same seed and the same crops, mean over seeds. Spread: largest minus least"
+    " delta. Noise: a mean delta below this is within noise (Student's t for 95 %, one variance from all rows that were"
+    " trained alike)."
+)
+
+
+def write_reports(plan: Plan) -> str:
+    """Write the report into the ablation's folder; gives its tables as text, and where it is."""
+    found = _found(plan)
+    tables, bars = views(plan, found), charts(found)
+    out = plan.config.out
+    out.mkdir(parents=True, exist_ok=True)
+    page = Page(
+        title="Ablations of the STINet paper",
+        lead=_lead(plan),
+        facts=facts(plan),
+        tables=tables,
+        bars=list(bars.values()),
+    )
+    write_page(page, out / "report.html")
+    pictures: dict[str, str] = {}
+    for table, chart in bars.items():
+        pictures[table] = f"deltas-{table}.png"
+        save_bars(chart, out / pictures[table])
+    (out / "report.md").write_text(_markdown(plan, tables, pictures), encoding="utf-8")
+    text = "\n\n".join("\n".join([view.caption, "", as_text(view.head, view.rows), *_notes(view)]) for view in tables)
+    return f"{text}\n\n{HOW}\n\nreport  {out / 'report.html'}\n        {out / 'report.md'}"
+
+
+def views(plan: Plan, found: Sequence[Finding]) -> list[TableView]:
+    """One table for every table of the paper."""
+    name = set_of(plan)
+    return [_view(plan, table, group, name) for table, group in _by_table(found)]
+
+
+def charts(found: Sequence[Finding]) -> dict[str, Bars]:
+    """Deltas of every table that has some: the paper's and ours, ours with the noise as whisker."""
+    drawn: dict[str, Bars] = {}
+    for table, group in _by_table(found):
+        rows = {
+            f.row.label: (Bar(f.paper_delta_db), Bar(f.psnr.delta, f.psnr.noise))
+            for f in group
+            if not f.is_reference and f.psnr.delta is not None
+        }
+        if rows:
+            drawn[table] = Bars(
+                title=TABLES[table],
+                label="PSNR-Y against the full model, dB (whisker: noise)",
+                series=("paper", "ours"),
+                rows=rows,
+            )
+    return drawn
+
+
+def facts(plan: Plan) -> dict[str, str]:
+    """How it was trained and measured."""
+    config, base = plan.config, plan.bases["nothing"]
+    about = provenance(device_of("auto"), base.seed)
+    timed = f" ({config.budget} at {plan.step_s:.3g} s a step of the full model)" if plan.step_s else ""
+    lambda_1 = (
+        f"{base.loss.perceptual:g}" if base.loss.perceptual else "0: no weights of VGG-19 were named (--vgg FILE)"
+    )
+    told = {
+        "budget": f"{plan.steps:,} steps a training{timed}, the same for all rows; seeds: {config.seeds}",
+        "network": ", ".join([base.model, *(f"{name} {value}" for name, value in base.overrides.items())]),
+        "training": f"{base.batch} crops of {base.crop_px}x{base.crop_px}, rate {base.rate:g} ({base.schedule}),"
+        f" {base.loss.kind}, lambda_2 {base.loss.motion:g}",
+        "lambda_1": lambda_1,
+        "data": Path(base.data).name if base.data else "the bundled clip, a few seconds of video",
+        "measured on": f"{', '.join(path.name for path in plan.clips)}; frames: {config.variant}",
+        "commit": str(about["commit"]),
+        "torch": str(about["versions"]["torch"]),
+        "processor": str(about["device"]),
+        "date": str(about["date"]),
+    }
+    if "weights" in plan.bases:
+        told["Table V"] = f"its rows go on from {Path(plan.bases['weights'].start).name}"
+    return told
+
+
+def _found(plan: Plan) -> list[Finding]:
+    return find(plan, rows_of(plan.config.tables, plan.config.only))
+
+
+def _by_table(found: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
+    return [(name, [f for f in found if f.row.table == name]) for name in dict.fromkeys(f.row.table for f in found)]
+
+
+def _lead(plan: Plan) -> str:
+    data = (
+        "" if plan.config.base.data else " Trained on the bundled clip, a few seconds of video: a trial, not a finding."
+    )
+    return f"Every row is the full model with one edit, trained for {plan.steps:,} steps.{data} {HOW}"
+
+
+def _view(plan: Plan, table: str, found: Sequence[Finding], name: str | None) -> TableView:
+    where = SET_NAMES.get(name or "", "our clips")
+    paper = f"paper, {SET_NAMES[name or 'vid4']}"
+    head = [
+        Column("row"),
+        Column("PSNR", paper),
+        Column("delta", paper),
+        Column("PSNR", f"ours, {where}", 3),
+        Column("SSIM", f"ours, {where}", 4),
+        Column("delta", f"ours, {where}", 3),
+        Column("spread", f"ours, {where}", 3),
+        Column("noise", f"ours, {where}", 3),
+        Column("same sign", f"ours, {where}"),
+        Column("delta", "validation runs", 3),
+        Column("spread", "validation runs", 3),
+        Column("motion px, delta", "interpolated", 3),
+        Column("parameters", "training", 0),
+        Column("seconds", "training", 0),
+    ]
+    rows = [_cells(finding) for finding in found]
+    notes = [f"{f.row.label}: {f.note}" for f in found if f.note]
+    if name is None:
+        notes.append("our clips are none of the paper's sets: its figures are those of Vid4")
+    if table == "fig7":
+        notes.append("the paper draws this curve without figures; its text says that 0.1 is best on both axes")
+    if table == "5" and "weights" in plan.bases:
+        notes.append(f"these rows go on from {Path(plan.bases['weights'].start).name} for {plan.steps:,} steps")
+    return TableView(caption=TABLES[table], head=head, rows=rows, note="; ".join(notes))
+
+
+def _cells(f: Finding) -> list[Cell]:
+    ours: list[Cell] = [f.psnr.mean, f.ssim.mean, f.psnr.delta, f.psnr.spread, f.psnr.noise, f.verdict]
+    other: list[Cell] = [f.validation.delta, f.validation.spread, f.motion.delta]
+    cost: list[Cell] = [None if f.parameters is None else float(f.parameters), f.seconds]
+    return [f.row.label, f.paper_db, f.paper_delta_db, *ours, *other, *cost]
+
+
+def _notes(view: TableView) -> list[str]:
+    return ["", view.note] if view.note else []
+
+
+def _markdown(plan: Plan, tables: Sequence[TableView], pictures: dict[str, str]) -> str:
+    lines = ["# Ablations of the STINet paper", "", _lead(plan), ""]
+    lines += [f"- {name}: {text}" for name, text in facts(plan).items()]
+    for view in tables:
+        lines += ["", f"## {view.caption}", "", as_markdown(view.head, view.rows), *_notes(view)]
+        table = next(name for name, caption in TABLES.items() if caption == view.caption)
+        if table in pictures:
+            lines += ["", f"![{view.caption}: deltas]({pictures[table]})"]
+    return "\n".join(lines) + "\n"
