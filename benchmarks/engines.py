@@ -27,6 +27,7 @@ from torch import Tensor
 from stinet import runtime
 from stinet.catalogue import network
 from stinet.config import ClipFunction
+from stinet.engines.onnx import OnnxClip
 from stinet.engines.openvino import OpenVinoClip
 from stinet.metrics.fidelity import luma, psnr
 from stinet.model.clip import NetworkClip
@@ -43,6 +44,7 @@ def engines(model: str) -> dict[str, ClipFunction]:
         "torch float32": NetworkClip(net, cpu, torch.float32, model),
         "openvino bfloat16": OpenVinoClip(net, "bfloat16", model),
         "openvino float32": OpenVinoClip(net, "float32", model),
+        "onnxruntime float32": OnnxClip(net, model),
     }
 
 

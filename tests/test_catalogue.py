@@ -59,7 +59,7 @@ def test_a_peer_on_an_unknown_device_is_refused_too() -> None:
 
 
 def test_an_engine_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="engine 'abacus' is unknown: choose from auto, torch, openvino"):
+    with pytest.raises(UsageError, match="engine 'abacus' is unknown: choose from auto, torch, openvino, onnxruntime"):
         clip_function("stinet-xs", engine="abacus")
     with pytest.raises(ModelError, match=r"blend\+bicubic is no network"):
         clip_function("blend+bicubic", engine="openvino")
@@ -68,6 +68,10 @@ def test_an_engine_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delitem(sys.modules, "stinet.engines.graph", raising=False)
     with pytest.raises(DeviceError, match=r"engine openvino is not installed: run pip install 'stinet\[cpu\]'"):
         clip_function("stinet-xs", device="cpu", engine="openvino")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "stinet.engines.onnx", raising=False)
+    with pytest.raises(DeviceError, match=r"engine onnxruntime is not installed: run pip install 'stinet\[onnx\]'"):
+        clip_function("stinet-xs", device="cpu", engine="onnxruntime")
 
 
 def test_another_scale_than_the_models_is_refused(file: Path) -> None:

@@ -26,7 +26,7 @@ __all__ = ["ENGINES", "ModelEntry", "clip_function", "macs_per_pixel", "models",
 
 WEIGHTS = Path(__file__).parent / "weights"
 
-ENGINES = ("auto", "torch", "openvino")
+ENGINES = ("auto", "torch", "openvino", "onnxruntime")
 """What a network may be computed with."""
 
 
@@ -47,8 +47,8 @@ def clip_function(name: str, *, device: str = "auto", scale: int | None = None, 
     """The clip function of a preset, a weights file or a peer.
 
     Without `scale` a network enlarges by its own and a peer by 4. Peers run on the CPU, whatever `device` is. `engine`
-    is what computes a network: torch, or openvino (compact networks on the CPU); auto is torch, whose bytes and
-    identity are others, so that one command always makes one film.
+    is what computes a network: torch, or openvino or onnxruntime (compact networks on the CPU); auto is torch, whose
+    bytes and identity are others, so that one command always makes one film.
 
     Raises:
         ModelError: an unknown name, a preset without weights, another scale than asked for, or a network or peer that
@@ -63,14 +63,14 @@ def clip_function(name: str, *, device: str = "auto", scale: int | None = None, 
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r} is unknown: choose from {', '.join(ENGINES)}")
     if name in PEERS:
-        if engine == "openvino":
-            raise ModelError(f"{name} is no network: the openvino engine does not run it")
+        if engine in _COMPILED:
+            raise ModelError(f"{name} is no network: the {engine} engine does not run it")
         return PEERS[name](scale or 4)
     net = network(name)
     if scale is not None and net.config.scale != scale:
         raise ModelError(f"{name} enlarges by {net.config.scale}, not by {scale}")
-    if engine == "openvino":
-        return _in_openvino(net, place if device != "auto" else torch.device("cpu"), Path(name).stem)
+    if engine in _COMPILED:
+        return _COMPILED[engine](net, place if device != "auto" else torch.device("cpu"), Path(name).stem)
     precision = torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32
     return NetworkClip(net, place, precision, Path(name).stem)
 
@@ -138,6 +138,17 @@ def _in_openvino(net: STINet, place: torch.device, name: str) -> ClipFunction:
         raise DeviceError("engine openvino is not installed: run pip install 'stinet[cpu]'") from error
     fn = OpenVinoClip(net, "bfloat16" if runtime.has_bfloat16("cpu") else "float32", name)
     return fn if place.type == "cpu" else fn.at(precision=fn.precision, device=str(place))
+
+
+def _in_onnxruntime(net: STINet, place: torch.device, name: str) -> ClipFunction:
+    try:
+        from stinet.engines.onnx import OnnxClip
+    except ImportError as error:
+        raise DeviceError("engine onnxruntime is not installed: run pip install 'stinet[onnx]'") from error
+    return OnnxClip(net, name).at(precision="float32", device=str(place))
+
+
+_COMPILED = {"openvino": _in_openvino, "onnxruntime": _in_onnxruntime}
 
 
 def _entry(name: str, config: ModelConfig, note: str, weights: str, quality: str) -> ModelEntry:

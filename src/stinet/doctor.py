@@ -29,7 +29,15 @@ __all__ = ["Check", "examine"]
 _SOFTWARE = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
 _HARDWARE = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_qsv", "hevc_qsv", "h264_amf", "h264_videotoolbox")
 _DECODERS = ("h264", "hevc", "av1", "vp9", "mpeg2video", "mpeg4", "prores", "ffv1", "vc1", "gif", "apng", "tiff")
-_OPTIONAL = {"cv2": "flow+bicubic, training", "lightning_fabric": "training", "tensorboard": "training curves"}
+_OPTIONAL = {
+    "cv2": ("flow+bicubic, training", "cpu"),
+    "openvino": ("--engine openvino, export", "cpu"),
+    "onnxruntime": ("--engine onnxruntime", "onnx"),
+    "onnx": ("--engine onnxruntime, export to ONNX", "onnx"),
+    "lightning_fabric": ("training", "train"),
+    "tensorboard": ("training curves", "train"),
+}
+"""What a package is for, and the extra that brings it."""
 
 _ENOUGH_BYTES = 1 << 30
 """What one 1080p tile and its encoder need."""
@@ -182,11 +190,10 @@ def _opened(name: str) -> str:
 
 
 def _packages() -> Iterator[Check]:
-    for name, use in _OPTIONAL.items():
+    for name, (use, extra) in _OPTIONAL.items():
         if importlib.util.find_spec(name) is None:
-            yield Check(
-                name="package", state="missing", says=f"{name} ({use})", remedy="pip install 'stinet[train]' if wanted"
-            )
+            remedy = f"pip install 'stinet[{extra}]' if wanted"
+            yield Check(name="package", state="missing", says=f"{name} ({use})", remedy=remedy)
         else:
             yield _ok("package", f"{name} ({use})")
 

@@ -51,9 +51,10 @@ def stacks(precision: str, threads: int, device: str = "cpu") -> list[Stack]:
     found = []
     for engine in engines() if device == "cpu" else ("torch",):
         for channels in CHANNELS:
+            work = None
             if engine == "torch":
                 work = _torch_stack(channels, precision, device)
-            else:
+            elif engine == "openvino":
                 from stinet.engines.convolutions import convolution_stack
 
                 work = convolution_stack(channels, _LAYERS, _SIDE_PX, precision, threads)

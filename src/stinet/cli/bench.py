@@ -19,7 +19,7 @@ def bench(
     *,
     size: Annotated[str, typer.Option(metavar="WxH,..", help="of the source")] = "180x144,480x270",
     models: Annotated[str, typer.Option(metavar="NAME,..", help="see `stinet models`")] = "stinet-s,stinet-xs",
-    engines: Annotated[str, typer.Option(metavar="torch,openvino", help="default: all that are here")] = "",
+    engines: Annotated[str, typer.Option(metavar="torch,openvino,onnxruntime", help="default: all that are here")] = "",
     precisions: Annotated[
         str, typer.Option(metavar="float32,bfloat16,int8", help="default: all that are worth a try")
     ] = "",

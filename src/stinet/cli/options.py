@@ -24,7 +24,10 @@ __all__ = [
 
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="where the model runs")]
 Engine = Annotated[
-    str, typer.Option("--engine", metavar="auto|torch|openvino", help="what computes the network; auto is torch")
+    str,
+    typer.Option(
+        "--engine", metavar="auto|torch|openvino|onnxruntime", help="what computes the network; auto is torch"
+    ),
 ]
 Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME|FILE", help="see `stinet models`")]
 
