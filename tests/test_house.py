@@ -28,7 +28,7 @@ FLOORS = (
     ("catalogue",),
     ("upscale", "train", "evaluate", "compare"),
     ("face",),
-    ("ablate", "batch", "bench", "cluster", "demo", "doctor", "preview"),
+    ("ablate", "batch", "bench", "cluster", "demo", "doctor", "figures", "preview"),
     ("cli",),
     ("__init__", "__main__"),
 )

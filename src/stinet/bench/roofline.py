@@ -33,7 +33,7 @@ from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
 from stinet.ops.farneback import expand
 
-__all__ = ["PHASES", "Phase", "furthest", "roofline"]
+__all__ = ["PHASES", "Phase", "PhaseCounter", "furthest", "hooked", "roofline"]
 
 PHASES = ("S-SR", "flow", "ST-FI", "ST-LR", "ST-GR", "reconstruction", "around")
 
@@ -130,7 +130,7 @@ class _Window:
             self._wait()
             spent[phase] += time.perf_counter() - begun.pop()
 
-        with _hooked(self.fn.net, enter, leave), torch.inference_mode():
+        with hooked(self.fn.net, enter, leave), torch.inference_mode():
             states, prepared = self._clocked(self._prepare)
             flows, related = self._clocked(lambda: self.fn.context(states, self.times))
             spent["flow"] = prepared + related - spent["S-SR"]
@@ -142,7 +142,7 @@ class _Window:
 
     def counts(self) -> dict[str, _Counts]:
         """Multiply-adds and bytes of every phase, once through the window."""
-        counter = _Counter()
+        counter = PhaseCounter()
 
         def enter(phase: str, given: Any) -> None:
             counter.phase = phase
@@ -152,7 +152,7 @@ class _Window:
             counter.counts[phase].bytes += _bytes(made) + _bytes(list(module.parameters()))
             counter.phase = "around"
 
-        with _hooked(self.fn.net, enter, leave), counter, torch.no_grad():
+        with hooked(self.fn.net, enter, leave), counter, torch.no_grad():
             states = self._prepare()
             flows = self.fn.context(states, self.times)
             counter.phase = "around"
@@ -164,7 +164,7 @@ class _Window:
         """A grey frame in and its two flows out, `core` times; multiply-adds as PyTorch's version does them."""
         if self.fn.net.config.flow == "none":
             return _Counts()
-        counter = _Counter()
+        counter = PhaseCounter()
         exact = self.frames[-1][None].double()  # in double precision nobody else computes it
         with counter, torch.no_grad():
             _ = expand(exact).levels
@@ -187,7 +187,7 @@ class _Window:
         finish(self.fn.device.type)
 
 
-class _Counter(TorchDispatchMode):
+class PhaseCounter(TorchDispatchMode):
     """Counts multiply-adds and operand bytes of every operator, for the phase that is going on."""
 
     def __init__(self) -> None:
@@ -211,7 +211,7 @@ class _Counter(TorchDispatchMode):
 
 
 @contextmanager
-def _hooked(
+def hooked(
     net: STINet, enter: Callable[[str, Any], None], leave: Callable[[str, nn.Module, Any], None]
 ) -> Iterator[None]:
     """Hear of every phase's begin and end."""

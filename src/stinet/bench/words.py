@@ -1,13 +1,14 @@
 """Figures of a benchmark as rows of words, for a table of fixed width."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from stinet.bench.benchmark import Benchmark, ModelRow, Roofline, WholeRow
+from stinet.bench.cost import Cost
 from stinet.bench.subjects import Subject
 from stinet.upscale.report import bytes_text
 
-__all__ = ["Table", "tables"]
+__all__ = ["Table", "cost_tables", "tables"]
 
 Row = tuple[str, ...]
 
@@ -25,6 +26,46 @@ def tables(result: Benchmark) -> Iterator[Table]:
     for table in (_peaks(result), _models(result), _whole(result), *map(_phases, result.rooflines), _left_out(result)):
         if table.rows:
             yield table
+
+
+def cost_tables(costs: Sequence[Cost]) -> Iterator[Table]:
+    """What models cost: one table of all, and one of the phases of every network of ours."""
+    head = ("model", "precision", "parameters", "MAC/pixel", "frames/s", "ms/frame", "tensors", "process", "turns")
+    rows = [
+        (
+            cost.model,
+            cost.precision,
+            "-" if cost.parameters is None else f"{cost.parameters:,}",
+            "-" if cost.macs_per_px is None else f"{cost.macs_per_px:,.0f}",
+            f"{cost.frames_per_s:.2f}",
+            f"{1000 * cost.seconds:.1f}",
+            bytes_text(round(cost.tensor_bytes)),
+            "-" if cost.memory_bytes is None else bytes_text(cost.memory_bytes),
+            str(cost.turns),
+        )
+        for cost in costs
+    ]
+    yield Table("4 frames of 180x144 to 7 of 720x576 on one core, per output frame; memory at its most", head, rows)
+    for cost in costs:
+        if cost.phases:
+            yield _cost_phases(cost)
+
+
+def _cost_phases(cost: Cost) -> Table:
+    whole = sum(phase.seconds for phase in cost.phases)
+    rows = [
+        (
+            phase.name,
+            f"{phase.parameters:,}",
+            f"{phase.macs_per_px:,.0f}",
+            f"{1000 * phase.seconds:.1f}",
+            f"{phase.seconds / whole:.0%}",
+            bytes_text(round(phase.tensor_bytes)),
+        )
+        for phase in cost.phases
+    ]
+    head = ("phase", "parameters", "MAC/pixel", "ms/frame", "of time", "tensors")
+    return Table(f"{cost.model}, phase by phase", head, rows)
 
 
 def _peaks(result: Benchmark) -> Table:

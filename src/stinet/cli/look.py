@@ -1,26 +1,53 @@
 """Commands that look and change nothing: models, info, compare, doctor; and the demo."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stinet.cli.options import Device, Model
-from stinet.cli.printing import columns, must_exist, say, say_json
+from stinet.cli.printing import columns, must_be_writable, must_exist, say, say_json
 from stinet.cli.progress import frames_of, progress_bar
+from stinet.errors import UsageError
 
 __all__ = ["compare", "demo", "doctor", "info", "models"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for a program")]
 
 
-def models() -> None:
+def models(
+    *,
+    cost: Annotated[bool, typer.Option("--cost", help="measure speed and memory here, phase by phase")] = False,
+    only: Annotated[
+        str, typer.Option("--models", "--model", "-m", metavar="NAME,..", help="with --cost: only these")
+    ] = "",
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="with --cost: write figures there")] = None,
+) -> None:
     """List the models: size, cost, weights and quality."""
+    if cost:
+        _measure_cost(tuple(name for name in only.split(",") if name), out)
+        return
+    if only or out is not None:
+        raise UsageError("--models and --json are for --cost")
     from stinet.catalogue import models as entries
 
     header = ("model", "parameters", "MAC/pixel", "weights", "quality", "")
     rows = [(e.name, f"{e.parameters:,}", f"{e.macs_per_pixel:,.0f}", e.weights, e.quality, e.note) for e in entries()]
     say(columns([header, *rows]))
+
+
+def _measure_cost(only: tuple[str, ...], out: Path | None) -> None:
+    if out is not None:
+        must_be_writable(out)
+    from stinet.bench.cost import costs, names
+    from stinet.bench.words import cost_tables
+
+    with progress_bar("cost") as told:
+        found = costs(only or names(), progress=told)
+    say("\n\n".join(f"{table.title}\n{columns([table.head, *table.rows])}" for table in cost_tables(found)))
+    if out is not None:
+        out.write_text(json.dumps([one.to_json() for one in found], indent=1) + "\n", encoding="utf-8")
 
 
 def info(

@@ -9,6 +9,7 @@ from stinet.cli.bench import bench, tune
 from stinet.cli.convert import convert
 from stinet.cli.evaluate import evaluate
 from stinet.cli.export import export
+from stinet.cli.figures import figures
 from stinet.cli.look import compare, demo, doctor, info, models
 from stinet.cli.printing import say
 from stinet.cli.train import train
@@ -46,3 +47,4 @@ def root(
 
 for _command in (upscale, tune, evaluate, train, ablate, models, info, compare, bench, doctor, convert, export, demo):
     app.command()(_command)
+app.add_typer(figures, name="figures")

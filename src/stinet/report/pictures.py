@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["SheetRow", "before_after", "busiest_box", "contact_sheet"]
+__all__ = ["Box", "SheetRow", "before_after", "busiest_box", "change_of", "contact_sheet", "densest_box", "font"]
 
 Box = tuple[int, int, int, int]
 """top, left, bottom, right in pixels; the last two lie outside."""
@@ -64,25 +64,25 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, title: str = "") -> None
     tall = sum(height + _NAME_PX + _FIGURES_PX + _GAP_PX for _, height in sizes)
     canvas = Image.new("RGB", (4 * column + 5 * _GAP_PX, _SHEET_HEAD_PX + tall), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((_GAP_PX, 12), _one_line(title), fill=_INK, font=_font(22))
+    draw.text((_GAP_PX, 12), _one_line(title), fill=_INK, font=font(22))
     lefts = [_GAP_PX + index * (column + _GAP_PX) for index in range(4)]
     for left, label in zip(lefts, ("bicubic", "prediction", "truth", "|prediction - truth|"), strict=True):
-        draw.text((left, 54), label, fill=_INK, font=_font(16))
+        draw.text((left, 54), label, fill=_INK, font=font(16))
     _scale(canvas, draw, lefts[3] + column)
     top = _SHEET_HEAD_PX
     for row, size in zip(rows, sizes, strict=True):
         draw.line((_GAP_PX, top - 6, canvas.width - _GAP_PX, top - 6), fill=_RULE)
         name = _one_line(row.name)
-        draw.text((_GAP_PX, top + 4), name, fill=_INK, font=_font(16))
-        behind = _GAP_PX + draw.textlength(f"{name}  ", font=_font(16))
-        draw.text((behind, top + 6), f"{row.kind} frame, {_size(row.truth)}", fill=_FAINT, font=_font(14))
+        draw.text((_GAP_PX, top + 4), name, fill=_INK, font=font(16))
+        behind = _GAP_PX + draw.textlength(f"{name}  ", font=font(16))
+        draw.text((behind, top + 6), f"{row.kind} frame, {_size(row.truth)}", fill=_FAINT, font=font(14))
         difference = _levels(row)
         for left, array in zip(lefts, (row.bicubic, row.made, row.truth, difference), strict=True):
             cell = _resized(Image.fromarray(array), size)
             canvas.paste(Image.fromarray(_heat(np.array(cell))) if cell.mode == "L" else cell, (left, top + _NAME_PX))
         under = top + _NAME_PX + size[1] + 6
         for left, text in zip(lefts, _figures(row, difference), strict=True):
-            draw.text((left, under), text, fill=_INK, font=_font(14))
+            draw.text((left, under), text, fill=_INK, font=font(14))
         top = under + _FIGURES_PX + _GAP_PX - 6
     canvas.save(path)
 
@@ -111,8 +111,8 @@ def before_after(
     draw = ImageDraw.Draw(canvas)
     for index, (side, label, size) in enumerate(zip(sides, labels, sizes, strict=True)):
         left = _GAP_PX + index * (column + _GAP_PX)
-        draw.text((left, 9), label, fill=_INK, font=_font(20))
-        draw.text((left, 34), f"{size[0]} x {size[1]}", fill=_FAINT, font=_font(14))
+        draw.text((left, 9), label, fill=_INK, font=font(20))
+        draw.text((left, 34), f"{size[0]} x {size[1]}", fill=_FAINT, font=font(14))
         whole = side.resize((column, tall), Image.Resampling.LANCZOS)
         crop = side.crop((box[1], box[0], box[3], box[2])).resize((column, crop_tall), Image.Resampling.BICUBIC)
         canvas.paste(_marked(whole, box, column / width), (left, _HEAD_PX))
@@ -124,12 +124,21 @@ def busiest_box(frame: UInt8[np.ndarray, "h w 3"]) -> Box:
     """The area of most detail: 16:9, a quarter of the frame's width, where brightness changes most between pixels."""
     height, width = frame.shape[:2]
     box_w = max(round(width * _ZOOM_SHARE), min(width, 16))
-    box_h = min(max(round(box_w * 9 / 16), 1), height)
+    return densest_box(change_of(frame), min(max(round(box_w * 9 / 16), 1), height), box_w)
+
+
+def change_of(frame: UInt8[np.ndarray, "h w 3"]) -> Float64[np.ndarray, "h w"]:
+    """How much brightness changes to the pixels on the left and above, in levels."""
     grey = frame.astype(np.float64).mean(axis=2)
-    change = np.zeros((height, width))
+    change = np.zeros(grey.shape)
     change[:, 1:] += np.minimum(np.abs(np.diff(grey, axis=1)), 64)  # a few hard edges are not detail
     change[1:] += np.minimum(np.abs(np.diff(grey, axis=0)), 64)
-    total = np.pad(change.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    return change
+
+
+def densest_box(weight: Float64[np.ndarray, "h w"], box_h: int, box_w: int) -> Box:
+    """The box of this size with the largest sum of weights."""
+    total = np.pad(weight.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     area = total[box_h:, box_w:] - total[:-box_h, box_w:] - total[box_h:, :-box_w] + total[:-box_h, :-box_w]
     top, left = (int(place) for place in np.unravel_index(area.argmax(), area.shape))
     return top, left, top + box_h, left + box_w
@@ -187,10 +196,10 @@ def _scale(canvas: "Image", draw: "ImageDraw", right: int) -> None:
     ramp = np.tile(np.arange(_BRIGHTEST + 1, dtype=np.uint8), (1, 1))
     bar = Image.fromarray(_heat(ramp)).resize((130, 12), Image.Resampling.NEAREST)
     text = f"{_BRIGHTEST} of 255 and more (x{255 / _BRIGHTEST:.0f})"
-    end = right - int(draw.textlength(text, font=_font(13)))
-    draw.text((end, 17), text, fill=_FAINT, font=_font(13))
+    end = right - int(draw.textlength(text, font=font(13)))
+    draw.text((end, 17), text, fill=_FAINT, font=font(13))
     canvas.paste(bar, (end - 138, 20))
-    draw.text((end - 152, 17), "0", fill=_FAINT, font=_font(13))
+    draw.text((end - 152, 17), "0", fill=_FAINT, font=font(13))
 
 
 def _figures(row: SheetRow, levels: UInt8[np.ndarray, "h w"]) -> tuple[str, str, str, str]:
@@ -219,7 +228,8 @@ def _size(frame: UInt8[np.ndarray, "h w 3"]) -> str:
     return f"{frame.shape[1]} x {frame.shape[0]}"
 
 
-def _font(size_px: int) -> "FreeTypeFont":
+def font(size_px: int) -> "FreeTypeFont":
+    """The letters of all our pictures."""
     import matplotlib as mpl
     from PIL import ImageFont
 
