@@ -11,7 +11,7 @@ from stinet.cli.printing import must_be_writable, must_exist, say
 from stinet.cli.progress import progress_bar
 from stinet.errors import UsageError
 
-__all__ = ["figures"]
+__all__ = ["ablations", "curve", "figures", "graph", "offsets", "slices", "strips"]
 
 figures = typer.Typer(
     no_args_is_help=True,
