@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from stinet import catalogue
-from stinet.catalogue import clip_function, macs_per_pixel, models, network, weights_file
+from stinet.catalogue import clip_function, macs_per_pixel, models, network, stages, weights_file
 from stinet.checkpoint import save_model
 from stinet.config import PRESETS, ClipFunction
 from stinet.errors import CheckpointError, DeviceError, ModelError, UsageError
 from stinet.model.stinet import STINet
-from stinet.peers.classic import PEERS
+from stinet.peers.pairs import ENLARGERS, INTERPOLATORS
 
 SMALL = dataclasses.replace(
     PRESETS["stinet-s"], channels=8, low_blocks=1, high_blocks=1, shared_blocks=1, fusion_blocks=1, graph_channels=8
@@ -37,7 +37,7 @@ def test_a_weights_file_becomes_a_clip_function(file: Path) -> None:
     assert fn.run([state], [], fn.context([state], [])).shape == (1, 3, 24, 28)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", ["blend+bicubic", "bicubic+flow", "dis+bicubic"])
 def test_every_peer_is_a_clip_function(name: str) -> None:
     fn = clip_function(name, scale=2)
     assert isinstance(fn, ClipFunction)
@@ -82,8 +82,17 @@ def test_another_scale_than_the_models_is_refused(file: Path) -> None:
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ModelError) as caught:
         clip_function("stinet-xl")
-    for name in (*PRESETS, *PEERS):
+    for name in (*PRESETS, *INTERPOLATORS, *ENLARGERS):
         assert name in str(caught.value)
+
+
+def test_the_list_of_stages_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    state = {stage.name: stage.state for stage in stages()}
+    assert state["flow"] == state["bicubic"] == "ready"
+    assert state["dis"] == "needs pip install --no-deps opencv-python-headless"
+    with pytest.raises(ModelError, match="dis needs OpenCV, which is not installed"):
+        clip_function("bicubic+dis")
 
 
 def test_a_missing_file_is_no_model() -> None:

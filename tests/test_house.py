@@ -40,6 +40,7 @@ HOMES = {
     "gradio": "web",
     "lightning_fabric": "train",
     "matplotlib": "report",
+    "ncnn": "peers",
     "onnx": "engines",
     "onnxruntime": "engines",
     "openvino": "engines",
@@ -303,7 +304,7 @@ def config_complaints(sources: Sources) -> list[str]:
 
 def declaration_complaints(sources: Sources, declared: set[str]) -> list[str]:
     """Third-party imports that pyproject.toml does not name; fenced optional ones are looked after by the fences."""
-    optional = {"cv2", "gradio", "lightning_fabric", "onnx", "onnxruntime", "openvino", "ray"}
+    optional = {"cv2", "gradio", "lightning_fabric", "ncnn", "onnx", "onnxruntime", "openvino", "ray"}
     known = declared | set(sys.stdlib_module_names) | {"stinet"} | optional
     return [
         f"{module} imports {name}, which pyproject.toml does not name"

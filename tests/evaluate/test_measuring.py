@@ -19,7 +19,7 @@ from stinet.errors import InputError, ModelError, UsageError
 from stinet.evaluate import Measures, ModelReport, Protocol, Shown, benchmark
 from stinet.metrics import luma
 from stinet.ops.resample import downsample_uint8, quantize, resize
-from stinet.peers.classic import PEERS
+from stinet.peers.pairs import PEERS
 
 KEYS = {"psnr_db", "ssim", "given", "interpolated", "frames", "given_frames", "identical_frames"}
 

@@ -31,7 +31,7 @@ from stinet.config import PRESETS, ClipFunction
 from stinet.errors import StinetError, UsageError
 from stinet.evaluate.provenance import provenance
 from stinet.model.clip import NetworkClip
-from stinet.peers.classic import PEERS
+from stinet.peers.pairs import PEERS
 
 __all__ = ["PARTS", "BenchConfig", "Benchmark", "ModelRow", "PeakRow", "Roofline", "WholeRow", "benchmark"]
 

@@ -16,7 +16,7 @@ from stinet.config import PRESETS, ClipFunction, ModelConfig, Movable
 from stinet.errors import DeviceError, StinetError, UsageError
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
-from stinet.peers.classic import PEERS
+from stinet.peers.pairs import PEERS
 
 __all__ = [
     "YARDSTICK",

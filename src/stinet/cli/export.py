@@ -47,7 +47,7 @@ def export(
     from stinet.catalogue import network
     from stinet.config import PRESETS
     from stinet.model.timeline import Timeline
-    from stinet.peers.classic import PEERS
+    from stinet.peers.pairs import PEERS
 
     line = Timeline.of(frames, taus)
     if model in PEERS:

@@ -24,17 +24,20 @@ def models(
     ] = "",
     out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="with --cost: write figures there")] = None,
 ) -> None:
-    """List the models: size, cost, weights and quality."""
+    """List the models: size, cost, weights and quality; and the stages that peers are made of."""
     if cost:
         _measure_cost(tuple(name for name in only.split(",") if name), out)
         return
     if only or out is not None:
         raise UsageError("--models and --json are for --cost")
     from stinet.catalogue import models as entries
+    from stinet.catalogue import stages
 
     header = ("model", "parameters", "MAC/pixel", "weights", "quality", "")
     rows = [(e.name, f"{e.parameters:,}", f"{e.macs_per_pixel:,.0f}", e.weights, e.quality, e.note) for e in entries()]
     say(columns([header, *rows]))
+    parts = [("stage", "kind", "what", ""), *((s.name, s.kind, s.about, s.state) for s in stages())]
+    say(f"\ntwo stages A+B are a model, too: first A, then B; an interpolator and an enlarger\n{columns(parts)}")
 
 
 def _measure_cost(only: tuple[str, ...], out: Path | None) -> None:

@@ -26,7 +26,7 @@ from stinet.evaluate.provenance import provenance, sha256
 from stinet.evaluate.scores import Report
 from stinet.evaluate.speed import papers_speed
 from stinet.metrics.lpips import read_lpips
-from stinet.peers.classic import PEERS
+from stinet.peers.pairs import PEERS
 
 __all__ = ["Outputs", "evaluate"]
 

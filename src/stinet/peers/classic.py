@@ -1,161 +1,154 @@
-"""Pipelines without a network, as clip functions: what a space-time network must beat.
+"""Stages without a network: blending, optical flow, bicubic.
 
-    blend+bicubic    in-between frames are the time-weighted blend of their neighbours; then everything is enlarged
-    flow+bicubic     in-between frames are blended after both neighbours are warped by Farneback flows; then enlarged
-    bicubic+flow     frames are enlarged first, then interpolated the same way at full size
+    blend      in-between frames are the time-weighted blend of their neighbours
+    flow       they are blended after both neighbours are warped by Farneback's flows
+    dis        the same by OpenCV's dense inverse search (Kroeger et al., 2016), preset medium; needs OpenCV
+    bicubic    frames enlarged by the cubic kernel
 
 Flows between neighbours are adapted to time tau of the interval by Eq. (1) of the paper (linear motion):
 
     F(t' -> before) = tau * F(after -> before),        F(t' -> after) = (1 - tau) * F(before -> after)
 
 and both warped neighbours are blended with weights 1 - tau and tau. Frames are read with a cubic kernel: a
-bilinear one blurs small frames so much that a plain blend is better (Vid4: 23.28 dB against 23.44). Flows are
-computed on whole frames, in `context`; a tile is the crop of what the whole frame gives.
+bilinear one blurs small frames so much that a plain blend is better (Vid4: 23.28 dB against 23.44).
 """
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
-from stinet.config import ClipFunction, Tile
+from stinet.errors import ModelError
 from stinet.ops.farneback import expand, flow_between
 from stinet.ops.resample import upsample
 from stinet.ops.warp import warp_cubic
 
-__all__ = ["PEERS", "BicubicThenFlow", "BlendThenBicubic", "FlowThenBicubic"]
+__all__ = ["Bicubic", "Blend", "Dis", "Farneback"]
 
-_KERNEL_PX = 3
-"""Source pixels beyond a tile that its bicubic enlargement reads, and one to spare."""
+_LEAST_PX = 16
+"""OpenCV's dense inverse search refuses frames of a smaller side: they are padded."""
 
-Frames = Float[Tensor, "u 3 h w"]
-Large = Float[Tensor, "u 3 sh sw"]
+Frame = Float[Tensor, "3 h w"]
 
 
 @dataclass
-class BlendThenBicubic:
-    """The cross-fade of small neighbours, enlarged by bicubic."""
+class Bicubic:
+    """The cubic kernel of MATLAB's imresize, each frame on its own."""
 
     scale: int = 4
-    reach: int = 1
+    halo_px: int = 3
+    """Two pixels that the kernel reads, and one to spare."""
+    identity: str = "bicubic"
 
-    def prepare(self, frame: Float[Tensor, "3 h w"]) -> Tensor:
+    def __call__(self, frames: Float[Tensor, "u 3 h w"]) -> Float[Tensor, "u 3 sh sw"]:
+        """Enlarge; overshoots are clamped."""
+        return upsample(frames, self.scale).clamp_(0, 1)
+
+
+@dataclass
+class Blend:
+    """The cross-fade of both neighbours."""
+
+    identity: str = "blend"
+
+    def prepare(self, frame: Frame) -> Frame:
         """Nothing to do: the frame itself."""
         return frame
 
-    def context(self, states: Sequence[Tensor], times: Sequence[Sequence[float]]) -> None:
-        """Nothing to know."""
-
-    def run(
-        self, states: Sequence[Tensor], times: Sequence[Sequence[float]], nodes: None, tile: Tile | None = None
-    ) -> Large:
-        """Blend, then enlarge."""
-        del nodes
-        return _enlarge(
-            _in_order(states, times, lambda i, tau: torch.lerp(states[i], states[i + 1], tau)), self.scale, tile
-        )
+    def between(self, before: Frame, after: Frame, taus: Sequence[float]) -> list[Frame]:
+        """The time-weighted means."""
+        return [torch.lerp(before, after, tau) for tau in taus]
 
 
-@dataclass
-class _Moving:
-    """A frame and what Farneback's method keeps of it."""
+class _Moving(NamedTuple):
+    """A frame and what a method of optical flow keeps of it."""
 
-    frame: Float[Tensor, "3 h w"]
-    expansion: Any
+    frame: Frame
+    known: Any
 
 
 @dataclass
-class _ByFlow:
-    """What both orders share: flows between whole neighbours, and the frames between two warped ones."""
+class Farneback:
+    """Both neighbours warped by Farneback's flows, blended."""
 
-    scale: int = 4
-    reach: int = 1
+    identity: str = "flow"
 
-    def context(self, states: Sequence[_Moving], times: Sequence[Sequence[float]]) -> list[tuple[Tensor, Tensor]]:
-        """Flows of every interval: ahead (before -> after) and back."""
-        del times
-        pairs = itertools.pairwise(states)
-        return [(flow_between(a.expansion, b.expansion), flow_between(b.expansion, a.expansion)) for a, b in pairs]
-
-    def _interpolate(self, states: Sequence[_Moving], times: Sequence[Sequence[float]], nodes: Any) -> Frames:
-        def between(i: int, tau: float) -> Tensor:
-            ahead, back = nodes[i]
-            before = _warp(states[i].frame, tau * back)
-            after = _warp(states[i + 1].frame, (1 - tau) * ahead)
-            return torch.lerp(before, after, tau)
-
-        return _in_order([state.frame for state in states], times, between)
-
-
-@dataclass
-class FlowThenBicubic(_ByFlow):
-    """Farneback's flow between small frames, then bicubic."""
-
-    def prepare(self, frame: Float[Tensor, "3 h w"]) -> _Moving:
-        """Expand the small frame."""
+    def prepare(self, frame: Frame) -> _Moving:
+        """Expand the frame."""
         return _Moving(frame, expand(frame[None]))
 
-    def run(
-        self, states: Sequence[_Moving], times: Sequence[Sequence[float]], nodes: Any, tile: Tile | None = None
-    ) -> Large:
-        """Interpolate, then enlarge."""
-        return _enlarge(self._interpolate(states, times, nodes), self.scale, tile)
+    def between(self, before: _Moving, after: _Moving, taus: Sequence[float]) -> list[Frame]:
+        """Along the flows of the pair."""
+        ahead, back = flow_between(before.known, after.known), flow_between(after.known, before.known)
+        return [_along(before.frame, after.frame, ahead, back, tau) for tau in taus]
 
 
-@dataclass
-class BicubicThenFlow(_ByFlow):
-    """Bicubic, then Farneback's flow between large frames: better and some 16 times as much work."""
+class Dis:
+    """Both neighbours warped by the flows of OpenCV's dense inverse search, blended.
 
-    def prepare(self, frame: Float[Tensor, "3 h w"]) -> _Moving:
-        """Enlarge the frame, then expand it."""
-        large = _enlarge(frame[None], self.scale, None)
-        return _Moving(large[0], expand(large))
+    Of one thread: how the search is shared among threads changes its flow, and a result must not depend on that.
+    """
 
-    def run(
-        self, states: Sequence[_Moving], times: Sequence[Sequence[float]], nodes: Any, tile: Tile | None = None
-    ) -> Large:
-        """Interpolate the large frames."""
-        whole = self._interpolate(states, times, nodes)
-        if tile is None:
-            return whole
-        s = self.scale
-        return whole[..., tile.top * s : tile.bottom * s, tile.left * s : tile.right * s]
+    identity = "dis"
+
+    def __init__(self) -> None:
+        """Make the search.
+
+        Raises:
+            ModelError: OpenCV is not installed.
+
+        """
+        try:
+            import cv2
+        except ImportError as error:
+            raise ModelError("dis needs OpenCV, which is not installed: run pip install 'stinet[cpu]'") from error
+        self._search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def prepare(self, frame: Frame) -> _Moving:
+        """The frame in 8-bit grey."""
+        grey = 0.299 * frame[:1] + 0.587 * frame[1:2] + 0.114 * frame[2:]
+        height, width = grey.shape[-2:]
+        padding = (0, max(_LEAST_PX - width, 0), 0, max(_LEAST_PX - height, 0))
+        grey = functional.pad(grey[None], padding, "replicate")[0, 0]
+        return _Moving(frame, grey.mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8).numpy())
+
+    def between(self, before: _Moving, after: _Moving, taus: Sequence[float]) -> list[Frame]:
+        """Along the flows of the pair."""
+        with _one_thread():
+            ahead, back = self._flow(before, after), self._flow(after, before)
+        return [_along(before.frame, after.frame, ahead, back, tau) for tau in taus]
+
+    def _flow(self, first: _Moving, second: _Moving) -> Float[Tensor, "1 2 h w"]:
+        flow: np.ndarray = self._search.calc(first.known, second.known, None)
+        height, width = first.frame.shape[-2:]
+        return torch.from_numpy(flow[:height, :width]).permute(2, 0, 1)[None]
 
 
-PEERS: Mapping[str, Callable[[int], ClipFunction]] = {
-    "blend+bicubic": BlendThenBicubic,
-    "flow+bicubic": FlowThenBicubic,
-    "bicubic+flow": BicubicThenFlow,
-}
-"""Name -> what makes the clip function for a scale."""
+def _along(
+    before: Frame, after: Frame, ahead: Float[Tensor, "1 2 h w"], back: Float[Tensor, "1 2 h w"], tau: float
+) -> Frame:
+    """The frame at `tau`, of two whose flows there and back are known."""
+    return torch.lerp(_warp(before, tau * back), _warp(after, (1 - tau) * ahead), tau)
 
 
-def _in_order(
-    frames: Sequence[Tensor], times: Sequence[Sequence[float]], between: Callable[[int, float], Tensor]
-) -> Frames:
-    """Every frame in order of time; `between(i, tau)` makes the one at tau of interval i."""
-    ordered: list[Tensor] = []
-    for i, frame in enumerate(frames):
-        ordered.append(frame)
-        if i < len(frames) - 1:
-            ordered += [between(i, tau) for tau in times[i]]
-    return torch.stack(ordered)
-
-
-def _warp(frame: Float[Tensor, "3 h w"], flow: Float[Tensor, "1 2 h w"]) -> Float[Tensor, "3 h w"]:
+def _warp(frame: Frame, flow: Float[Tensor, "1 2 h w"]) -> Frame:
     """Read `frame` at x + flow(x) with a cubic kernel of a = -3/4; beyond the edge its pixels repeat."""
     return warp_cubic(frame[None], flow)[0].clamp(0, 1)
 
 
-def _enlarge(frames: Frames, scale: int, tile: Tile | None) -> Large:
-    """Bicubic enlargement in [0, 1]; of a tile, with the pixels around it that it needs."""
-    if tile is None:
-        return upsample(frames, scale).clamp_(0, 1)
-    top, left = max(tile.top - _KERNEL_PX, 0), max(tile.left - _KERNEL_PX, 0)
-    large = upsample(frames[..., top : tile.bottom + _KERNEL_PX, left : tile.right + _KERNEL_PX], scale).clamp_(0, 1)
-    down, right = (tile.top - top) * scale, (tile.left - left) * scale
-    return large[..., down : down + tile.height * scale, right : right + tile.width * scale]
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
