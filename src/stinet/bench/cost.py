@@ -39,7 +39,7 @@ from stinet.errors import ModelError, StinetError
 from stinet.evaluate.speed import parameter_count, precision_of
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
-from stinet.peers.classic import PEERS
+from stinet.peers.pairs import CLASSIC
 
 __all__ = ["Cost", "PhaseCost", "cost_of", "costs", "main", "names"]
 
@@ -86,8 +86,8 @@ class Cost:
 
 
 def names() -> tuple[str, ...]:
-    """Every model that there is: presets, then peers."""
-    return (*PRESETS, *PEERS)
+    """Every preset, then the peers that need no package; others can be named."""
+    return (*PRESETS, *CLASSIC)
 
 
 def costs(

@@ -18,7 +18,7 @@ from stinet.peers.ncnn_nets import REALESRGAN, SPAN, NcnnEnlarger
 from stinet.peers.rife import Rife, Rife4
 from stinet.peers.stages import EnlargeFirst, Enlarger, InterpolateFirst, Interpolator
 
-__all__ = ["ENLARGERS", "INTERPOLATORS", "PEERS", "EnlargerStage", "InterpolatorStage"]
+__all__ = ["CLASSIC", "ENLARGERS", "INTERPOLATORS", "PEERS", "EnlargerStage", "InterpolatorStage"]
 
 
 class InterpolatorStage(NamedTuple):
@@ -67,6 +67,9 @@ def _interpolate_first(between: str, enlarge: str) -> Callable[[int], ClipFuncti
 def _enlarge_first(between: str, enlarge: str) -> Callable[[int], ClipFunction]:
     return lambda scale: EnlargeFirst(INTERPOLATORS[between].make(), ENLARGERS[enlarge].make(scale))
 
+
+CLASSIC = ("blend+bicubic", "flow+bicubic", "bicubic+flow")
+"""Peers that are there wherever the package is."""
 
 PEERS: Mapping[str, Callable[[int], ClipFunction]] = {
     **{f"{a}+{b}": _interpolate_first(a, b) for a, b in product(INTERPOLATORS, ENLARGERS)},
