@@ -516,7 +516,9 @@ class TrainConfig:
     seed: int = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], "where the network is trained"] = "auto"
     precision: Annotated[Literal["auto", "bf16", "fp16", "fp32"], "autocast; auto probes the device"] = "auto"
-    compile: Annotated[Literal["auto", "on", "off"], "torch.compile; auto does it on a GPU"] = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], "torch.compile; auto does it on a GPU, but for random times"] = (
+        "auto"
+    )
     log_every: Annotated[int, "steps between log lines"] = 20
     save_every: Annotated[int, "steps between saved states"] = 200
     validate_every: Annotated[int, "steps between validations"] = 1_000

@@ -53,8 +53,10 @@ def test_a_batch_has_the_promised_shapes_and_types(runs: Runs) -> None:
         (4, 5, 3, 8, 8),
         (4, 2, 2, 8, 8),
         (4, 2, 2, 8, 8),
+        (4, 2),
     ]
-    assert [part.dtype for part in batch] == [torch.uint8, torch.uint8, torch.float16, torch.float16]
+    assert [part.dtype for part in batch] == [torch.uint8, torch.uint8, torch.float16, torch.float16, torch.float32]
+    assert batch.times == ((0.5,), (0.5,))
 
 
 def test_a_crop_depends_on_seed_step_and_number_alone(runs: Runs) -> None:
@@ -150,3 +152,67 @@ def test_a_crop_that_fits_nowhere_is_refused_with_the_sizes(runs: Runs) -> None:
 def test_a_larger_crop_is_taken_where_it_fits(runs: Runs) -> None:
     config = dataclasses.replace(CONFIG, crop_px=12)
     assert {runs._place(config, np.random.default_rng((0, k))).shelf for k in range(50)} == {0}
+
+
+RANDOM = dataclasses.replace(CONFIG, times="random", frames=3)
+
+
+def ramp_of(folder: Path, lengths: list[int]) -> Shelf:
+    """Runs whose frames hold their own number, brighter from left to right; no flow is on the shelf but noughts."""
+    shelf = shelf_of(folder, lengths, (12, 16))
+    numbers = np.arange(sum(lengths), dtype=np.uint8)[:, None, None, None]
+    low = np.broadcast_to(numbers, (sum(lengths), 12, 16, 3)).copy()
+    np.save(folder / "low.npy", low)
+    np.save(folder / "high.npy", low.repeat(4, axis=1).repeat(4, axis=2))
+    return Shelf(ArrayFrames(Mapped(folder / "high.npy")), Mapped(folder / "low.npy"), shelf.flows, shelf.table)
+
+
+def test_random_times_are_where_their_frames_stand(tmp_path: Path) -> None:
+    runs = Runs([ramp_of(tmp_path, [15, 9])])
+    seen: set[tuple[int, float]] = set()
+    for step in range(60):
+        batch = runs.draw(RANDOM, step, range(3))
+        assert torch.equal(batch.high[..., ::4, ::4], batch.low)
+        assert torch.equal(batch.tau, batch.tau[:1].expand(3, 2))
+        for crop in batch.low[:, :, 0, 0, 0].int().tolist():
+            assert crop in (sorted(crop), sorted(crop, reverse=True))
+            assert max(crop) < 15 or min(crop) >= 15, "a clip crosses from one run into the next"
+            first, gap = crop[0], crop[2] - crop[0]
+            assert crop[4] - crop[2] == gap
+            assert (crop[1] - first) / gap == pytest.approx(batch.times[0][0])
+            assert (crop[3] - crop[2]) / gap == pytest.approx(batch.times[1][0])
+            seen.add((abs(gap), round(batch.times[0][0], 3)))
+    assert {gap for gap, _ in seen} == {2, 3, 4, 5, 6}
+    assert {(2, 0.5), (3, 0.333), (3, 0.667), (4, 0.25)} <= seen
+
+
+def test_random_times_depend_on_seed_and_step_alone(tmp_path: Path) -> None:
+    runs = Runs([ramp_of(tmp_path, [15, 9])])
+    whole = runs.draw(RANDOM, 7, range(4))
+    halves = [runs.draw(RANDOM, 7, range(2)), runs.draw(RANDOM, 7, range(2, 4))]
+    assert same(whole, Batch(*(torch.cat(parts) for parts in zip(*halves, strict=True))))
+    assert len({runs.draw(RANDOM, step, range(1)).times for step in range(20)}) > 5
+
+
+def test_random_times_keep_to_the_gaps_that_runs_have_room_for(runs: Runs) -> None:
+    gaps = {runs._spacing(RANDOM, np.random.default_rng(k)).gap for k in range(60)}
+    assert gaps == {2, 3, 4}  # the longest run has 9 frames
+    assert runs.draw(dataclasses.replace(RANDOM, frames=1), 0, range(2)).times == ()
+
+
+def test_flows_over_other_gaps_are_those_of_the_frames_that_are_given(tmp_path: Path) -> None:
+    coarse = torch.rand(1, 3, 6, 20, generator=torch.Generator().manual_seed(1))
+    wide = torch.nn.functional.interpolate(coarse, (48, 160), mode="bicubic").clamp(0, 1)[0].movedim(0, -1)
+    low = torch.stack([(255 * wide[:, k : k + 64]).byte() for k in range(15)]).numpy()
+    shelf_of(tmp_path, [15], (12, 16))
+    np.save(tmp_path / "low.npy", low)
+    np.save(tmp_path / "high.npy", low.repeat(4, axis=1).repeat(4, axis=2))
+    pairs = np.zeros((13, 2, 2, 48, 64), np.float16)
+    np.save(tmp_path / "flows.npy", pairs)
+    high, small, flow = (Mapped(tmp_path / f"{name}.npy") for name in ("high", "low", "flows"))
+    shelf = Shelf(ArrayFrames(high), small, flow, np.array([[0, 15, 0]]))
+    crop = shelf.crop(0, 1, [0, 1, 4, 7, 8])
+    middle = (slice(None), 0, slice(12, -12), slice(16, -16))
+    # the picture moves one pixel to the left with every frame
+    assert float(crop.forward[middle].float().median()) == pytest.approx(-4, abs=0.2)
+    assert float(crop.backward[middle].float().median()) == pytest.approx(4, abs=0.2)

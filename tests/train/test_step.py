@@ -224,3 +224,12 @@ def test_a_file_that_only_the_last_stage_needs_is_missed_before_the_first_step(v
     config = settings(video, tmp_path / "run", stages=({"steps": 5}, last))
     with pytest.raises(StinetError, match=r"gone\.pth"):
         stepper_of(config)
+
+
+def test_a_step_makes_the_frames_at_the_times_of_its_batch(config: TrainConfig) -> None:
+    stepper = stepper_of(dataclasses.replace(config, times="random"))
+    batch = first_batch(stepper.run.config)
+    assert batch.times != ((0.5,),) * 3
+    at_half = batch._replace(tau=torch.full_like(batch.tau, 0.5))
+    found = [float(stepper.gradients(some)[0]) for some in (batch, at_half, batch)]
+    assert found[0] == found[2] != found[1]

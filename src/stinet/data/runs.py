@@ -5,6 +5,9 @@ device. A place is a moment (any run, any first frame, each equally likely whate
 `candidates` places are drawn, the one with the most detail in its first LR frame is taken, because flat crops teach
 little.
 
+Given frames stand two apart, and the one between them is made halfway. With random times they stand further apart, and
+any frame between two of them is the one to make; which ones depends on (seed, k), since a batch shares its times.
+
 Runs stand on shelves (`shelf.py`): in memory-mapped files, so that a copy for a worker process carries paths and not
 frames, or, by `to`, in the memory of a device.
 """
@@ -14,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Int64, UInt8
+from jaxtyping import Float16, Float32, Int64, UInt8
 from torch import Tensor
 
 from stinet.config import TrainConfig
@@ -26,6 +29,9 @@ __all__ = ["VALIDATION_FRAMES", "Batch", "Runs"]
 
 VALIDATION_FRAMES = 7
 """Frames of a run that are measured: the first ones, four of them given."""
+
+WIDEST = 6
+"""Frames from one given frame to the next at most, with random times: five in between, as in the paper's Table II."""
 
 ROOM = 0.6
 """Share of a device's free memory that data may take."""
@@ -40,10 +46,44 @@ class Batch(NamedTuple):
     """O_{i -> i+1} between source frames, LR pixels."""
     backward: Float16[Tensor, "b intervals 2 h w"]
     """O_{i+1 -> i}."""
+    tau: Float32[Tensor, "b intervals"]
+    """Where the odd frames stand between their neighbours, in (0, 1); the same for all crops; stays on the CPU."""
+
+    @property
+    def times(self) -> tuple[tuple[float, ...], ...]:
+        """One tuple per interval, as a network takes them."""
+        return tuple((float(tau),) for tau in self.tau[0])
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same crops on a device."""
-        return Batch(*(part.to(device, non_blocking=non_blocking) for part in self))
+        moved = {name: part.to(device, non_blocking=non_blocking) for name, part in self._asdict().items()}
+        return Batch(**{**moved, "tau": self.tau})
+
+
+class _Spacing(NamedTuple):
+    """Which frames of a stretch of video a clip has."""
+
+    gap: int
+    """From one given frame to the next."""
+    between: tuple[int, ...]
+    """Of every interval the frame that is made, counted from its first one."""
+
+    @property
+    def offsets(self) -> list[int]:
+        """All frames of the clip, from its first one."""
+        given = [self.gap * number for number in range(len(self.between) + 1)]
+        made = [first + place for first, place in zip(given, self.between, strict=False)]
+        return sorted(given + made)
+
+    @property
+    def mirrored(self) -> list[int]:
+        """What is `offsets` when it is played backward."""
+        offsets = self.offsets
+        return [offsets[-1] - place for place in reversed(offsets)]
+
+    @property
+    def tau(self) -> list[float]:
+        return [place / self.gap for place in self.between]
 
 
 class _Place(NamedTuple):
@@ -120,26 +160,36 @@ class Runs:
 
         """
         self.check(config)
+        seed = config.seed & 0xFFFF_FFFF_FFFF_FFFF
+        spacing = self._spacing(config, np.random.default_rng((seed, step)))
         crops = []
         for item in items:
-            random = np.random.default_rng((config.seed & 0xFFFF_FFFF_FFFF_FFFF, step, item))
-            places = [self._place(config, random) for _ in range(config.candidates)]
+            random = np.random.default_rng((seed, step, item))
+            places = [self._place(config, random, spacing.gap) for _ in range(config.candidates)]
             place = max(places, key=self._detail) if len(places) > 1 else places[0]
             symmetry = Symmetry.of(int(random.integers(8 if config.symmetries == "paper" else 16)))
-            crop = self.on[place.shelf].crop(place.run, place.first, config.frames, place.area)
-            crops.append(turned(crop, symmetry))
-        return _batch(crops)
+            offsets = spacing.mirrored if symmetry.is_backward else spacing.offsets
+            crops.append(turned(self.on[place.shelf].crop(place.run, place.first, offsets, place.area), symmetry))
+        return _batch(crops, spacing.tau)
 
     def clip(self, number: int, frames: int = (VALIDATION_FRAMES + 1) // 2) -> Batch:
         """The beginning of run `number` as a batch of one: whole frames, as they are stored."""
         for shelf in self.on:
             if number < len(shelf.table):
-                return _batch([shelf.crop(number, 0, frames)])
+                return _batch([shelf.crop(number, 0, range(2 * frames - 1))], [0.5] * (frames - 1))
             number -= len(shelf.table)
         raise IndexError(number)
 
-    def _place(self, config: TrainConfig, random: np.random.Generator) -> _Place:
-        span, side = 2 * config.frames - 1, config.crop_px
+    def _spacing(self, config: TrainConfig, random: np.random.Generator) -> _Spacing:
+        intervals = config.frames - 1
+        if config.times == "middle" or not intervals:
+            return _Spacing(2, (1,) * intervals)
+        gaps = [gap for gap in range(2, WIDEST + 1) if self._moments_of(intervals * gap + 1, config.crop_px)[-1]]
+        gap = int(random.choice(gaps))
+        return _Spacing(gap, tuple(int(place) for place in random.integers(1, gap, intervals)))
+
+    def _place(self, config: TrainConfig, random: np.random.Generator, gap: int = 2) -> _Place:
+        span, side = gap * (config.frames - 1) + 1, config.crop_px
         ends = self._moments_of(span, side)
         moment = int(random.integers(ends[-1]))
         number = int(np.searchsorted(ends, moment, side="right"))
@@ -166,8 +216,8 @@ class Runs:
         return self._moments[span, side]
 
 
-def _batch(crops: Sequence[Crop]) -> Batch:
-    """Stack crops. Frames keep their channels last in memory, as they are stored."""
+def _batch(crops: Sequence[Crop], tau: Sequence[float]) -> Batch:
+    """Stack crops of the same times. Frames keep their channels last in memory, as they are stored."""
 
     def frames(parts: Sequence[Tensor]) -> Tensor:
         return torch.stack([part.movedim(1, -1) for part in parts]).movedim(-1, 2)
@@ -177,4 +227,5 @@ def _batch(crops: Sequence[Crop]) -> Batch:
         frames([crop.low for crop in crops]),
         torch.stack([crop.forward for crop in crops]),
         torch.stack([crop.backward for crop in crops]),
+        torch.tensor([tau] * len(crops), dtype=torch.float32).reshape(len(crops), len(tau)),
     )

@@ -6,8 +6,10 @@ may also be image files, decoded when they are read.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from stinet.data.clip import read_image
 from stinet.data.symmetry import Crop
+from stinet.ops.farneback import expand, flow_between
 
 __all__ = ["Area", "ArrayFrames", "Frames", "Held", "Mapped", "PictureFrames", "Shelf"]
 
@@ -173,15 +176,25 @@ class Shelf:
             part.numel() * part.element_size() for part in (self.low_frames, self.flow_pairs)
         )
 
-    def crop(self, run: int, first: int, frames: int, area: Area | None = None) -> Crop:
-        """Frames first .. first + 2 * frames - 2 of a run; `area` in LR pixels, None for whole frames."""
+    def crop(self, run: int, first: int, offsets: Sequence[int], area: Area | None = None) -> Crop:
+        """Frames first + offset of a run, every other one given; `area` in LR pixels, None for whole frames.
+
+        Flows between frames two apart are on the shelf; others are computed, on whole frames.
+        """
         start, _, flow = (int(number) for number in self.table[run])
         top, left, height, width = area or Area(0, 0, *self.low_frames.shape[1:3])
-        count, begin, scale = 2 * frames - 1, start + first, self.scale
-        high = self.high.read(begin, count, Area(*(scale * side for side in (top, left, height, width))))
-        low = self.low_frames[begin : begin + count, top : top + height, left : left + width]
-        between = slice(flow + first, flow + first + max(count - 2, 0), 2)
-        flows = self.flow_pairs[between, :, :, top : top + height, left : left + width]
+        begin, scale = start + first, self.scale
+        sharp = Area(*(scale * side for side in (top, left, height, width)))
+        if list(offsets) == list(range(len(offsets))):
+            high = self.high.read(begin, len(offsets), sharp)
+            low = self.low_frames[begin : begin + len(offsets)]
+            flows = self.flow_pairs[flow + first : flow + first + max(len(offsets) - 2, 0) : 2]
+        else:
+            high = torch.cat([self.high.read(begin + place, 1, sharp) for place in offsets])
+            low = self.low_frames[[begin + place for place in offsets]]
+            flows = _flows(low[::2])
+        low = low[:, top : top + height, left : left + width]
+        flows = flows[..., top : top + height, left : left + width]
         return Crop(high.movedim(-1, 1), low.movedim(-1, 1), flows[:, 0], flows[:, 1])
 
     def detail(self, run: int, first: int, area: Area) -> float:
@@ -200,3 +213,11 @@ class Shelf:
 
     def __getstate__(self) -> dict[str, object]:
         return {name: self.__dict__[name] for name in ("high", "low", "flows", "table")}
+
+
+@torch.no_grad()
+def _flows(frames: UInt8[Tensor, "t h w 3"]) -> Float16[Tensor, "intervals 2 2 h w"]:
+    """Forward and backward flow between neighbours, as they are prepared: on whole LR frames in [0, 1]."""
+    expansions = [expand(frame.movedim(-1, 0)[None].float() / 255) for frame in frames]
+    pairs = [torch.cat([flow_between(a, b), flow_between(b, a)]) for a, b in pairwise(expansions)]
+    return torch.stack(pairs).to(torch.float16)

@@ -112,10 +112,16 @@ def open_machine(config: TrainConfig, chosen: Mapping[str, Any] = MappingProxyTy
         fabric=fabric,
         device=fabric.device,
         precision=precision,
-        compiles=config.compile == "on" or (config.compile == "auto" and kind == "cuda"),
+        compiles=config.compile == "on"
+        or (config.compile == "auto" and kind == "cuda" and not _has_random_times(config)),
         rank=fabric.global_rank,
         count=fabric.world_size,
     )
+
+
+def _has_random_times(config: TrainConfig) -> bool:
+    """Whether other times come with every step: each would be compiled anew."""
+    return any(stage.config.times == "random" for stage in Plan(config).stages)
 
 
 def _joined(config: TrainConfig, kind: str) -> "DDPStrategy":

@@ -53,7 +53,7 @@ class Learner(nn.Module):
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The loss of these crops and its terms; `items` numbers them within the step."""
         high, low = _frames(batch)
-        made = self.net(low[:, ::2], (0.5,), Flows(batch.forward.float(), batch.backward.float()))
+        made = self.net(low[:, ::2], batch.times, Flows(batch.forward.float(), batch.backward.float()))
         return losses.total(made.final, made.draft.low, made.draft.high, high, low, step=step, seed=seed, items=items)
 
 
@@ -238,7 +238,7 @@ def _length(tensors: Sequence[Tensor]) -> float:
 def _made(net: STINet, batch: Batch) -> Output:
     """What the network makes of a batch, without Fabric's wrapping and never compiled."""
     _, low = _frames(batch)
-    return net.forward(low[:, ::2], (0.5,), Flows(batch.forward.float(), batch.backward.float()))
+    return net.forward(low[:, ::2], batch.times, Flows(batch.forward.float(), batch.backward.float()))
 
 
 def _frames(batch: Batch) -> tuple[Float[Tensor, "b u 3 sh sw"], Float[Tensor, "b u 3 h w"]]:
