@@ -13,7 +13,10 @@ from stinet.checkpoint import save_model
 from stinet.config import PRESETS, ClipFunction
 from stinet.errors import CheckpointError, DeviceError, ModelError, UsageError
 from stinet.model.stinet import STINet
+from stinet.peers.networks import build, save_rival
 from stinet.peers.pairs import ENLARGERS, INTERPOLATORS
+from stinet.peers.published import PUBLISHED
+from stinet.peers.rstt import RsttConfig
 
 SMALL = dataclasses.replace(
     PRESETS["stinet-s"], channels=8, low_blocks=1, high_blocks=1, shared_blocks=1, fusion_blocks=1, graph_channels=8
@@ -51,6 +54,28 @@ def test_without_a_scale_a_network_enlarges_by_its_own_and_a_peer_by_four(tmp_pa
     state = fn.prepare(torch.rand(3, 6, 7))
     assert fn.run([state], [], fn.context([state], [])).shape == (1, 3, 12, 14)
     assert clip_function("blend+bicubic").scale == 4
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_rival_without_a_file_says_where_its_authors_publish_it(name: str) -> None:
+    with pytest.raises(ModelError, match=rf"{PUBLISHED[name].project}; make a file .* --config {name}, and name OUT"):
+        clip_function(name)
+
+
+def test_a_rivals_weights_file_becomes_a_clip_function(tmp_path: Path) -> None:
+    net = build("rstt-s", RsttConfig(channels=16, depth=1))
+    path = tmp_path / "rival.safetensors"
+    save_rival(path, "rstt-s", net, net.state_dict(), {})
+    fn = clip_function(str(path), device="cpu")
+    assert isinstance(fn, ClipFunction)
+    states = [fn.prepare(torch.rand(3, 8, 8)) for _ in range(2)]
+    assert fn.run(states, ((0.5,),), fn.context(states, ((0.5,),))).shape == (3, 3, 32, 32)
+    with pytest.raises(ModelError, match="rstt-s enlarges by 4, not by 2"):
+        clip_function(str(path), device="cpu", scale=2)
+    with pytest.raises(ModelError, match="the openvino engine does not run it"):
+        clip_function(str(path), engine="openvino")
+    with pytest.raises(CheckpointError, match="its header has no model settings"):
+        network(str(path))
 
 
 def test_a_peer_on_an_unknown_device_is_refused_too() -> None:
@@ -151,12 +176,15 @@ def test_the_list_has_every_preset_and_the_papers_at_both_alignments(
     monkeypatch.setattr(catalogue, "PRESETS", {"stinet": narrow, "stinet-s": SMALL})
     monkeypatch.setattr(catalogue, "WEIGHTS", file.parent)
     file.rename(file.with_stem("stinet-s"))
-    low, native, small = models()
+    low, native, small, *rivals = models()
     assert (low.name, low.note, low.weights) == ("stinet", "H aligned at low resolution", "untrained")
     assert (native.name, native.note) == ("stinet", "H aligned at native resolution")
     assert (small.name, small.note, small.quality) == ("stinet-s", "", "Vid4 25.50 dB / 0.7500")
     assert small.weights.endswith("MB")
     assert small.parameters == sum(p.numel() for p in STINet(SMALL).parameters())
+    assert [rival.name for rival in rivals] == list(PUBLISHED)
+    assert {rival.weights for rival in rivals} == {"by convert"}
+    assert (rivals[0].parameters, rivals[0].macs_per_pixel) == (11_102_771, 631_000)
 
 
 @pytest.mark.bad_input(34)

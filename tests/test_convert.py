@@ -158,3 +158,23 @@ def test_the_command_takes_a_file_of_settings_and_never_overwrites(net: STINet, 
     with pytest.raises(CheckpointError, match="do not fit"):
         command(foreign, tmp_path / "new.safetensors", config=str(settings))
     assert not (tmp_path / "new.safetensors").exists()
+
+
+def test_the_command_makes_a_rival_of_its_authors_file_or_says_where_to_get_it(tmp_path: Path) -> None:
+    from stinet.catalogue import clip_function
+    from stinet.cli.convert import convert as command
+    from stinet.errors import InputError
+    from stinet.peers.networks import build
+
+    foreign, out = tmp_path / "official.pth", tmp_path / "out.safetensors"
+    with pytest.raises(InputError, match=r"official\.pth: no such file; the authors publish .* llmpass/RSTT"):
+        command(foreign, out, config="rstt-s")
+    net = build("rstt-s")
+    torch.save(
+        {"state_dict": {name.replace("shrink", "downsample"): t for name, t in net.state_dict().items()}}, foreign
+    )
+    with pytest.raises(CheckpointError, match="weights do not fit a network"):
+        command(foreign, out, config="rstt-s")
+    torch.save(net.state_dict(), foreign)  # names of ours are left as they are
+    command(foreign, out, config="rstt-s")
+    assert clip_function(str(out), device="cpu").scale == 4

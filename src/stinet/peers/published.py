@@ -1,0 +1,61 @@
+"""What is published of the rival networks: papers, sizes, and where their authors keep the weights.
+
+Plain facts, no tensors: the command line reads them before torch is loaded. `networks` builds the networks themselves.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["PUBLISHED", "Published"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One network as its authors describe it."""
+
+    title: str
+    paper: str
+    millions: float
+    """Parameters, in millions."""
+    kilo_macs: int
+    """Thousands of multiply-adds per output pixel and frame, 4 frames of 32x32 to 7: counted here, held by a test."""
+    project: str
+    """GitHub project of the authors; its README says where the weights are."""
+    file: str
+    """What the authors call the file, or what tells it from their others."""
+
+    def where(self) -> str:
+        """A clause for messages: where the file is to be had."""
+        return f"the authors publish {self.file} through the GitHub project {self.project}"
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "zooming-slow-mo": Published(
+        title="Zooming Slow-Mo",
+        paper="Xiang et al., CVPR 2020",
+        millions=11.10,
+        kilo_macs=631,
+        project="Mukosame/Zooming-Slow-Mo-CVPR-2020",
+        file="the pretrained model",
+    ),
+    "tmnet": Published(
+        title="TMNet",
+        paper="Xu et al., CVPR 2021",
+        millions=12.26,
+        kilo_macs=678,
+        project="CS-GangXu/TMNet",
+        file="tmnet_single_frame.pth (trained for the frame in the middle) and the one for several frames",
+    ),
+    **{
+        f"rstt-{size.lower()}": Published(
+            title=f"RSTT-{size}",
+            paper="Geng et al., CVPR 2022",
+            millions=millions,
+            kilo_macs=kilo_macs,
+            project="llmpass/RSTT",
+            file=f"RSTT-{size}",
+        )
+        for size, millions, kilo_macs in (("S", 4.49, 179), ("M", 6.08, 210), ("L", 7.67, 240))
+    },
+}
+"""Name, as `--config` of `stinet convert` takes it -> what is published of the network."""
