@@ -189,8 +189,8 @@ def _state(make: Callable[[], object], needs: str) -> str:
 
 def _rival(file: Path, place: torch.device, scale: int | None, engine: str) -> ClipFunction:
     """The clip function of a rival network's weights file."""
-    if engine == "openvino":
-        raise ModelError(f"{file}: a rival network: the openvino engine does not run it")
+    if engine in _COMPILED:
+        raise ModelError(f"{file}: a rival network: the {engine} engine does not run it")
     name, net = load_rival(file)
     precision = torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32
     fn = RivalClip(net, place, precision, name)
