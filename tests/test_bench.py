@@ -87,6 +87,7 @@ def test_a_warm_window_prepares_its_new_frames_alone() -> None:
         assert window.spent.prepared_px == 3 * 16 * 12
         assert window.spent.runs == [((1, 1, 1, 1), 16 * 12)]
         assert 0 < window.spent.seconds < window.seconds
+        assert window.spent.cpu_s > 0
 
 
 def test_the_film_moves_and_has_no_cut(tmp_path: Path) -> None:

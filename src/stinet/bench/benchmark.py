@@ -113,6 +113,8 @@ class ModelRow:
     subject: Subject
     size: tuple[int, int]
     ms_per_frame: float
+    cpu_ms_per_frame: float
+    """Of the processor, in all threads."""
     fastest_ms: float
     slowest_ms: float
     around_share: float
@@ -305,6 +307,7 @@ def _model_row(
         subject=subject,
         size=size,
         ms_per_frame=1000 * median(spent),
+        cpu_ms_per_frame=1000 * median([one.spent.cpu_s / one.frames for one in times[subject]]),
         fastest_ms=1000 * min(spent),
         slowest_ms=1000 * max(spent),
         around_share=median([1 - one.spent.seconds / one.seconds for one in times[subject]]),

@@ -39,6 +39,8 @@ class Spent:
 
     seconds: float = 0.0
     """Inside the clip function."""
+    cpu_s: float = 0.0
+    """Of the processor, in all threads, meanwhile: a machine that others use changes it little."""
     prepared_px: int = 0
     """Source pixels that went through `prepare`."""
     runs: list[tuple[Lengths, int]] = field(default_factory=list)
@@ -93,12 +95,13 @@ class Recorder:
         return made
 
     def _timed(self, call: Callable[[], Any]) -> Any:
-        begin = self._clock()
+        begin, cpu = self._clock(), time.process_time()
         self.first = begin if self.first is None else self.first
         result = call()
         finish(torch.device(getattr(self.fn, "device", "cpu")).type)
         self.last = self._clock()
         self.spent.seconds += self.last - begin
+        self.spent.cpu_s += time.process_time() - cpu
         return result
 
 

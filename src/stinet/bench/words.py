@@ -83,8 +83,8 @@ def _peaks(result: Benchmark) -> Table:
 
 def _models(result: Benchmark) -> Table:
     head = (
-        "size", *_SUBJECT, "ms/frame", "frames/s", "x real time", "of peak", "x flow+bicubic", "x eager float32",
-        "around",
+        "size", *_SUBJECT, "ms/frame", "CPU ms", "frames/s", "x real time", "of peak", "x flow+bicubic",
+        "x eager float32", "around",
     )  # fmt: skip
     return Table("model time, warm windows", head, [_model(row) for row in result.models])
 
@@ -94,6 +94,7 @@ def _model(row: ModelRow) -> Row:
         _size(row.size),
         *_subject(row.subject),
         f"{row.ms_per_frame:.1f}",
+        f"{row.cpu_ms_per_frame:.1f}",
         f"{row.frames_per_s:.1f}",
         f"{row.real_time:.2f}",
         "" if row.peak_share is None else f"{row.peak_share:.0%}",
