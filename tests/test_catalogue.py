@@ -150,7 +150,7 @@ def test_presets_cost_what_they_are_known_for(name: str, least: float, most: flo
 
 def test_the_cost_of_a_network_without_flows_is_counted_too() -> None:
     bare = dataclasses.replace(
-        SMALL, flow="none", aligned=False, flow_guided=False, flow_refined=False, residual_base=False
+        SMALL, flow="none", aligned=False, flow_guided=False, flow_refined=False, residual_base=False, composed=False
     )
     assert 0 < macs_per_pixel(bare, 8) < macs_per_pixel(SMALL, 8)
 
@@ -158,7 +158,7 @@ def test_the_cost_of_a_network_without_flows_is_counted_too() -> None:
 def test_multiply_adds_are_those_of_the_convolutions_by_hand() -> None:
     """Nothing but S-SR, its Pnet and heads on 8 channels: counted layer by layer for 4 source and 3 made frames."""
     config = dataclasses.replace(
-        SMALL, flow="none", aligned=False, flow_guided=False, flow_refined=False, residual_base=False,
+        SMALL, flow="none", aligned=False, flow_guided=False, flow_refined=False, residual_base=False, composed=False,
         relate="none", local_modules=0, branches="low", low_blocks=1, shared_blocks=1, branch_blocks=0,
     )  # fmt: skip
     c = 8

@@ -77,8 +77,8 @@ def test_the_defaults_are_the_papers_network() -> None:
     assert config == PRESETS["stinet"]
     assert (config.channels, config.scale, config.features, config.high) == (64, 4, "dbpn", "native")
     assert (config.motion_blocks, config.shared_blocks, config.graph_layers, config.graph_channels) == (2, 5, 4, 256)
-    beyond = (config.aligned, config.flow_refined, config.flow_guided, config.residual_base)
-    assert beyond == (False, False, False, False)
+    beyond = (config.aligned, config.flow_refined, config.flow_guided, config.residual_base, config.composed)
+    assert not any(beyond)
 
 
 @pytest.mark.parametrize(("values", "message"), [

@@ -329,6 +329,15 @@ class ModelConfig:
         bool, "beyond the paper: predict what is missing from a bicubic estimate; with flow none, of a plain blend"
     ] = False
     residual_gain: Annotated[float, "constant on what a residual base is corrected by"] = 0.05
+    composed: Annotated[
+        bool, "beyond the paper: in-between frames also take from both restored neighbours, warped at full size"
+    ] = False
+
+    @property
+    def led_by_flow(self) -> tuple[str, ...]:
+        """The settings beyond the paper that are on and need a flow."""
+        names = ("aligned", "flow_guided", "flow_refined", "composed")
+        return tuple(name for name in names if getattr(self, name))
 
     def __post_init__(self) -> None:
         """Refuse a network that cannot be built."""
@@ -357,8 +366,8 @@ class ModelConfig:
             (self.deform_kernel % 2 == 0, f"deformable kernel {self.deform_kernel} is even: it has no centre"),
             (self.flow_refined and not (self.aligned or self.flow_guided or self.residual_base),
              "flow_refined corrects flows that nothing uses: set aligned, flow_guided or residual_base"),
-            (self.flow == "none" and (self.aligned or self.flow_guided or self.flow_refined),
-             "flow none leaves nothing to align by: set aligned, flow_guided and flow_refined to false"),
+            (self.flow == "none" and self.led_by_flow,
+             f"flow none leaves nothing to align by: set {', '.join(self.led_by_flow)} to false"),
             (self.branches != "both" and self.offsets_from not in ("both", self.branches),
              f"offsets from {self.offsets_from} need a branch that branches={self.branches} removed"),
             (self.high == "folded" and (self.features == "dbpn"),
@@ -390,6 +399,7 @@ COMPACT = ModelConfig(
     graph_channels=64,
     upsampler="direct",
     residual_base=True,
+    composed=True,
 )
 
 PRESETS: Mapping[str, ModelConfig] = {

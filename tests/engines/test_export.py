@@ -115,7 +115,7 @@ def test_the_operators_are_those_of_onnx_and_few(tmp_path: Path) -> None:
     kinds = {node.op_type for node in model.graph.node}
     assert {"DeformConv", "GridSample"} <= kinds
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 19)]
-    assert len(model.graph.node) < 350  # PyTorch's own exporter makes 603 of stinet-xs
+    assert len(model.graph.node) < 420  # PyTorch's own exporter makes 603 of stinet-xs
 
 
 def test_both_files_say_what_they_hold(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ VARIANTS = {
     "flows corrected": {"flow_refined": True},
     "a kernel of 3x3": {"deform_kernel": 3},
     "two ST-LR modules": {"local_modules": 2},
+    "not composed": {"composed": False},
     "without Inet": {"offset_interaction": False},
     "without ST-GR": {"relate": "none"},
     "without E^P and E^F": {"edge_pixel": False, "edge_frame": False},

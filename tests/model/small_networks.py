@@ -25,13 +25,9 @@ COMPACT = replace(
 )
 KINDS = {"paper": PAPER, "compact": COMPACT}
 
-NO_FLOW: dict[str, Any] = {
-    "flow": "none",
-    "aligned": False,
-    "flow_guided": False,
-    "flow_refined": False,
-    "residual_base": False,
-}
+STEPS_BEYOND = ("aligned", "flow_guided", "flow_refined", "residual_base", "composed")
+
+NO_FLOW: dict[str, Any] = {"flow": "none", **dict.fromkeys(STEPS_BEYOND, False)}
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "complete": {},
@@ -63,8 +59,9 @@ BEYOND: dict[str, dict[str, Any]] = {
     "kernel 1, one group": {"deform_kernel": 1, "deform_groups": 1},
     "pointwise fusion, PixelShuffle": {"fusion": "pointwise", "upsampler": "shuffle"},
     "residual fusion, direct": {"fusion": "residual", "upsampler": "direct"},
-    "no step beyond": {"aligned": False, "flow_guided": False, "flow_refined": False, "residual_base": False},
-    "every step beyond": {"aligned": True, "flow_guided": True, "flow_refined": True, "residual_base": True},
+    "no step beyond": dict.fromkeys(STEPS_BEYOND, False),
+    "every step beyond": dict.fromkeys(STEPS_BEYOND, True),
+    "not composed": {"composed": False},
     "not aligned": {"aligned": False},
 }
 """Settings that the paper does not vary, on either kind of network."""
@@ -76,13 +73,7 @@ NATIVE: dict[str, dict[str, Any]] = {
     "blocks shared at low": {"shared_at": "low"},
     "blocks shared natively": {"shared_at": "native"},
     "compact S-SR on the HR grid": {"features": "compact"},
-    "all guided, H aligned natively": {
-        "align_at": "native",
-        "aligned": True,
-        "flow_guided": True,
-        "flow_refined": True,
-        "residual_base": True,
-    },
+    "all guided, H aligned natively": {"align_at": "native", **dict.fromkeys(STEPS_BEYOND, True)},
 }
 """Settings that need H on its own grid."""
 
@@ -144,6 +135,9 @@ def mirrored(net: STINet) -> STINet:
             out[name] = _ends_swapped(value, 0 if isinstance(entry, nn.ConvTranspose2d) else 1, net.config.channels)
         elif name.endswith(("fusion.body.weight", "fusion.body.0.weight")):
             out[name] = _ends_swapped(value, 1, net.config.channels, thirds=True)
+        elif name.startswith("compose."):
+            third = value.shape[0] // 3  # the network's frame, left, right
+            out[name] = torch.cat([value[:third], value[2 * third :], value[third : 2 * third]])
         elif name in ("relate.low.fuse.weight", "relate.high.fuse.weight"):
             out[name] = value.roll(net.config.channels, 1)
     net.load_state_dict(out)

@@ -83,7 +83,8 @@ def _edits() -> Iterator[Edit]:
     yield Edit(name="without-mcl", changes={"loss.motion": 0.0})
     yield Edit(name="random-times", changes={"times": "random"})
     # nothing is left to align by; where there is a residual base, it is a plain blend then
-    no_flow = {"model.flow": "none", "model.aligned": False, "model.flow_guided": False, "model.flow_refined": False}
+    led_by_flow = ("aligned", "flow_guided", "flow_refined", "composed")
+    no_flow = {"model.flow": "none"} | {f"model.{name}": False for name in led_by_flow}
     yield Edit(name="without-flows", changes=no_flow)
     yield Edit(name="without-adaption", changes={"model.flow": "raw"})
     yield Edit(name="without-share", changes={"model.blocks_shared": False})

@@ -10,7 +10,9 @@ Against the network's own code, and equal to it but for rounding:
     warp                 a deformable convolution with the identity as its weights, the flow clamped to the picture
     modulated sampling   grid_sample with groups as pictures; of more than one tap a DeformableConvolution
     bicubic estimate     a 5x5 convolution to all sub-pixels, added to the heads before they are unfolded
+    flow of the HR grid  likewise
     gain                 multiplied into the heads' weights
+    shares of Compose    softmax on the small grid, then unfolded
 
 Flows are (dy, dx) here, as DeformableConvolution reads them; everywhere else they are (dx, dy). Whatever
 is a place in the picture, a frame's own colours, or a sum over many pixels is marked to stay float32 when the rest is
@@ -32,6 +34,7 @@ from torch import Tensor, nn
 
 from stinet.config import ModelConfig
 from stinet.model.blocks import SLOPE
+from stinet.model.interpolate import enlarge_flow
 from stinet.model.relate import adjacency
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
@@ -41,6 +44,12 @@ __all__ = ["features_graph", "restore_graph", "times_of", "unsupported"]
 
 Node = Any
 """An OpenVINO operation or one of its outputs."""
+
+Ends = tuple[Node, Node]
+"""Flows to the frame before and after."""
+
+Between = tuple[Node, Node, Node]
+"""Flows to the source frame before and after, and how much both differ once warped."""
 
 _KEEPS = "precise_0"
 """The mark of an operation that keeps float32."""
@@ -84,6 +93,7 @@ def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
     if line.between:
         tau = np.array([tau for _, tau in line.between])
         given |= {"tau": _column(tau), "rest": _column(1 - tau), "logit": _column(np.log(tau / (1 - tau)))}
+        given |= {"log_tau": _column(np.log(tau)), "log_rest": _column(np.log(1 - tau))}
     return given
 
 
@@ -112,10 +122,14 @@ class _Writer:
         channels = self.net.config.channels
         frames = self._input("frames", self.line.sources, 3, -1, -1)
         low, high = (self._input(name, self.line.sources, channels, -1, -1) for name in ("low", "high"))
-        x, base, flows = self._interpolated(frames, low, high)
+        x, base, flows, between = self._interpolated(frames, low, high)
         for module in self.net.local:
             x = self._local(module, x, flows)
-        out = self._reconstructed(x, self._modulators(x), base)
+        factors = self._modulators(x)
+        x = x if factors is None else op.multiply(x, factors)
+        out = self._reconstructed(x, base)
+        if self.net.compose is not None and between is not None:
+            out = self._composed(out, _frames(x, len(self.line.order), 2 * len(self.line.order)), between)
         return _model([out], list(self.parameters.values()), "restore")
 
     def _input(self, name: str, *shape: int) -> Node:
@@ -128,13 +142,16 @@ class _Writer:
 
     # phase 1, ST-FI
 
-    def _interpolated(self, frames: Node, low: Node, high: Node) -> tuple[Node, Node, tuple[Node, Node] | None]:
-        """L and H of all frames as one batch of 2 u, the base of all frames, flows to the frames before and after."""
+    def _interpolated(self, frames: Node, low: Node, high: Node) -> tuple[Node, Node, Ends | None, Between | None]:
+        """L and H of all frames as one batch of 2 u, the base of all frames, flows to the frames before and after.
+
+        The last is of the in-between frames alone, for `Compose`.
+        """
         if not self.has_flow:
-            return op.concat([low, high], 0), frames, None
+            return op.concat([low, high], 0), frames, None, None
         ahead, back = self._flow_input("ahead"), self._flow_input("back")
         if not self.line.between:
-            return op.concat([low, high], 0), frames, self._neighbour_flows(ahead, back, None)
+            return op.concat([low, high], 0), frames, self._neighbour_flows(ahead, back, None), None
         left = [interval for interval, _ in self.line.between]
         right = [interval + 1 for interval in left]
         tau, rest = (self._input(name, len(left), 1, 1, 1) for name in ("tau", "rest"))
@@ -151,11 +168,13 @@ class _Writer:
             shares = tuple(_exact(op.sigmoid(_exact(op.multiply(logit, _number(sign))))) for sign in (-1.0, 1.0))
         else:
             motion, _ = self._motion([to_left, to_right])
-        blend = _mix([self._warp_cubic(*side) for side in zip(pair, (to_left, to_right), strict=True)], shares)
+        warped = [self._warp_cubic(*side) for side in zip(pair, (to_left, to_right), strict=True)]
+        blend = _mix(warped, shares)
         made = self._made(motion, (low, high), (left, right), (to_left, to_right), shares)
         x = op.concat([part for level, given in enumerate((low, high)) for part in self._joined(given, made, level)], 0)
         base = _picked(_exact(op.concat([frames, blend], 0)), self.line.order)
-        return x, base, self._neighbour_flows(ahead, back, (to_left, to_right))
+        mismatch = _exact(op.abs(_exact(op.subtract(*warped))))
+        return x, base, self._neighbour_flows(ahead, back, (to_left, to_right)), (to_left, to_right, mismatch)
 
     def _motion(self, seen: list[Node]) -> tuple[Node, Node | None]:
         """Mnet; both flows are (dy, dx) here, and so are its corrections."""
@@ -320,15 +339,32 @@ class _Writer:
 
     # phase 4
 
-    def _reconstructed(self, x: Node, factors: Node | None, base: Node) -> Node:
+    def _reconstructed(self, x: Node, base: Node) -> Node:
         net, count = self.net.reconstruct, len(self.line.order)
-        x = x if factors is None else op.multiply(x, factors)
         parts = [
             _conv(_frames(x, level * count, (level + 1) * count), head[0], gain=net.gain)
             for level, head in enumerate((net.low, net.high))
         ]
-        total = _exact(op.add(op.add(*parts), _subpixels(base, net.scale)))
+        total = _exact(op.add(op.add(*parts), _subpixels(base, 3, net.scale, lambda dots: upsample(dots, net.scale))))
         return _exact(op.depth_to_space(total, "depth_first", net.scale))
+
+    def _composed(self, frames: Node, features: Node, between: Between) -> Node:
+        """Every in-between frame blended with both restored neighbours, warped on the HR grid."""
+        net, line = self.net.compose, self.line
+        made = [place for place, which in enumerate(line.order) if which >= line.sources]
+        *flows, mismatch = between
+        logits = _exact(op.add(_conv(_take(features, made), net.trust), _conv(mismatch, net.mismatch)))
+        parts = [_channels(logits, range(part * net.fold**2, (part + 1) * net.fold**2)) for part in range(3)]
+        for part, name in ((1, "log_rest"), (2, "log_tau")):
+            parts[part] = _exact(op.add(parts[part], self._input(name, len(made), 1, 1, 1)))
+        estimates = [_picked(frames, made)]
+        for end, flow in enumerate(flows):
+            neighbour = _picked(frames, [line.order.index(interval + end) for interval, _ in line.between])
+            estimates.append(self._warp_large(neighbour, flow))
+        shares = [_exact(op.depth_to_space(part, "depth_first", net.fold)) for part in _softmax(parts)]
+        total = _sum([_exact(op.multiply(*pair)) for pair in zip(shares, estimates, strict=True)])
+        rows = [len(line.order) + made.index(place) if place in made else place for place in range(len(line.order))]
+        return _picked(_exact(op.concat([frames, total], 0)), rows)
 
     # sampling
 
@@ -341,6 +377,22 @@ class _Writer:
     def _warp_cubic(self, image: Node, flow: Node) -> Node:
         how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
         return _exact(op.grid_sample(image, self._grid(_channels(flow, [1, 0])), how))
+
+    def _warp_large(self, image: Node, flow: Node) -> Node:
+        """The same on the HR grid, by a flow of the LR grid."""
+        places, unit = self._input("places", 1, 2, -1, -1), self._input("unit", 1, 2, 1, 1)
+        scale = self.net.compose.scale
+        moved = _exact(op.multiply(_channels(flow, [1, 0]), unit))
+        moved = _subpixels(moved, 2, scale, lambda dots: enlarge_flow(dots.expand(-1, 2, -1, -1), scale)[:, :1] / scale)
+        # a sub-pixel stands so far from its pixel's centre, in pixels: first all (dx), then all (dy)
+        y, x = np.mgrid[:scale, :scale].reshape(2, -1) / scale + (0.5 / scale - 0.5)
+        twice = np.repeat([0, 1], scale**2).tolist()
+        beside = _constant(np.concatenate([x, y]).astype(np.float32).reshape(1, -1, 1, 1))
+        inside = _exact(op.multiply(_channels(unit, twice), beside))
+        at = _exact(op.add(moved, _exact(op.add(_channels(places, twice), inside))))
+        at = _exact(op.depth_to_space(at, "depth_first", scale))
+        how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
+        return _exact(op.grid_sample(image, _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1])))), how))
 
     def _grid(self, offset: Node) -> Node:
         """grid_sample's coordinates of every pixel moved by its offset (dx, dy)."""
@@ -473,6 +525,21 @@ def _mix(sides: Sequence[Node], shares: Sequence[Node], keep: Callable[[Node], N
     return keep(op.add(first, second))
 
 
+def _sum(parts: Sequence[Node]) -> Node:
+    total = parts[0]
+    for part in parts[1:]:
+        total = _exact(op.add(total, part))
+    return total
+
+
+def _softmax(parts: Sequence[Node]) -> list[Node]:
+    """Of several maps at every place."""
+    largest = _exact(op.maximum(_exact(op.maximum(parts[0], parts[1])), parts[2]))
+    powers = [_exact(op.exp(_exact(op.subtract(part, largest)))) for part in parts]
+    total = _sum(powers)
+    return [_exact(op.divide(power, total)) for power in powers]
+
+
 def _unit(x: Node) -> Node:
     """Divided by its length along the channels."""
     length = op.maximum(op.reduce_l2(x, _constant(np.array([1])), keep_dims=True), _number(1e-6))
@@ -483,22 +550,22 @@ def _half_of_one_plus(cosine: Node) -> Node:
     return _exact(op.multiply(_exact(op.add(cosine, _number(1.0))), _number(0.5)))
 
 
-def _subpixels(base: Node, scale: int) -> Node:
-    """The bicubic enlargement before it is unfolded: 3 scale^2 channels on the small grid."""
-    weight = np.zeros((3 * scale**2, 3, 5, 5), np.float32)
-    kernel = _cubic_kernel(scale)
-    for colour, sub in itertools.product(range(3), range(scale**2)):
-        weight[colour * scale**2 + sub, colour] = kernel[sub]
+def _subpixels(x: Node, channels: int, scale: int, enlarge: Callable[[Tensor], Tensor]) -> Node:
+    """An enlargement before it is unfolded: scale^2 times the channels on the small grid."""
+    weight = np.zeros((channels * scale**2, channels, 5, 5), np.float32)
+    kernel = _kernel(scale, enlarge)
+    for channel, sub in itertools.product(range(channels), range(scale**2)):
+        weight[channel * scale**2 + sub, channel] = kernel[sub]
     around = _constant(np.array([0, 0, 2, 2]))
-    padded = _exact(opset1.pad(base, around, around, "symmetric"))  # later ones are rewritten, and lose their marks
+    padded = _exact(opset1.pad(x, around, around, "symmetric"))  # later ones are rewritten, and lose their marks
     return _exact(op.convolution(padded, _constant(weight), [1, 1], [0, 0], [0, 0], [1, 1]))
 
 
-def _cubic_kernel(scale: int) -> Float[np.ndarray, "sub 5 5"]:
+def _kernel(scale: int, enlarge: Callable[[Tensor], Tensor]) -> Float[np.ndarray, "sub 5 5"]:
     """What every sub-pixel takes of the 5x5 pixels around its own: read off the enlargement of single bright pixels."""
     import torch
 
     dots = torch.eye(25).view(25, 1, 5, 5)
     padded = torch.nn.functional.pad(dots, (4, 4, 4, 4))  # far from the borders, where pixels repeat
-    large = upsample(padded, scale)[..., 6 * scale : 7 * scale, 6 * scale : 7 * scale]
+    large = enlarge(padded)[..., 6 * scale : 7 * scale, 6 * scale : 7 * scale]
     return large.reshape(25, scale**2).T.reshape(scale**2, 5, 5).numpy()

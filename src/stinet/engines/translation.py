@@ -38,8 +38,9 @@ _AXES = {2: "height", 3: "width"}
 """How the dynamic sides of an input are called."""
 
 _PLAIN = {
-    "Add": "Add", "Divide": "Div", "Equal": "Equal", "Maximum": "Max", "Minimum": "Min", "Multiply": "Mul",
-    "Range": "Range", "ShapeOf": "Shape", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Unsqueeze": "Unsqueeze",
+    "Abs": "Abs", "Add": "Add", "Divide": "Div", "Equal": "Equal", "Exp": "Exp", "Maximum": "Max", "Minimum": "Min",
+    "Multiply": "Mul", "Range": "Range", "ShapeOf": "Shape", "Sigmoid": "Sigmoid", "Subtract": "Sub",
+    "Tanh": "Tanh", "Unsqueeze": "Unsqueeze",
 }  # fmt: skip
 """Operations that differ in their names alone."""
 

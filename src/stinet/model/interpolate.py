@@ -37,7 +37,7 @@ from stinet.model.blocks import (
 from stinet.model.timeline import Timeline
 from stinet.ops.warp import warp, warp_cubic
 
-__all__ = ["Flows", "Interpolate", "Interpolated", "MotionNet", "Pnet", "enlarge_flow"]
+__all__ = ["Between", "Flows", "Interpolate", "Interpolated", "MotionNet", "Pnet", "enlarge_flow"]
 
 
 class Flows(NamedTuple):
@@ -47,6 +47,17 @@ class Flows(NamedTuple):
     """O_{i -> i+1}."""
     backward: Float[Tensor, "b intervals 2 h w"]
     """O_{i+1 -> i}."""
+
+
+class Between(NamedTuple):
+    """How the m in-between frames of every clip lie between their source frames, on the LR grid."""
+
+    to_left: Float[Tensor, "bm 2 h w"]
+    """Flow to the source frame before."""
+    to_right: Float[Tensor, "bm 2 h w"]
+    """Flow to the source frame after."""
+    mismatch: Float[Tensor, "bm 3 h w"]
+    """Absolute difference of both source frames, warped to the in-between frame's time."""
 
 
 class Interpolated(NamedTuple):
@@ -59,6 +70,8 @@ class Interpolated(NamedTuple):
     to_previous: Float[Tensor, "bu 2 h w"] | None
     """Flow from every output frame to the one before it (zero for the first); None without flows."""
     to_following: Float[Tensor, "bu 2 h w"] | None
+    between: Between | None
+    """Of the in-between frames alone; None without flows, or when there are none."""
 
 
 def enlarge_flow(flow: Float[Tensor, "n 2 h w"], scale: int) -> Float[Tensor, "n 2 sh sw"]:
@@ -190,7 +203,7 @@ class Interpolate(nn.Module):
         right = [interval + 1 for interval, _ in line.between]
         if not left:
             ends = None if flows is None or self.flow == "none" else _neighbour_flows(line, flows, None, None)
-            return Interpolated(low, high, frames, *(ends or (None, None)))
+            return Interpolated(low, high, frames, *(ends or (None, None)), between=None)
         frame_pair = take(frames, batch, left), take(frames, batch, right)
         low_pair = None if low is None else (take(low, batch, left), take(low, batch, right))
         high_pair = None if high is None else (take(high, batch, left), take(high, batch, right))
@@ -198,7 +211,7 @@ class Interpolate(nn.Module):
         if self.motion is None or flows is None:
             blend = (1 - tau) * frame_pair[0] + tau * frame_pair[1]
             made = self.pnet(None, low_pair, high_pair)
-            return self._joined(frames, low, high, made, blend, None, line, batch)
+            return self._joined(frames, low, high, made, blend, None, None, line, batch)
 
         adapt = (tau, 1 - tau) if self.flow == "adapted" else (1.0, 1.0)
         to_left = flows.backward[:, left].flatten(0, 1) * adapt[0]
@@ -218,7 +231,8 @@ class Interpolate(nn.Module):
         if self.aligned:
             made = (_plus_blend(made[0], low_pair, share, 1), _plus_blend(made[1], high_pair, share, self.up))
         ends = _neighbour_flows(line, flows, to_left, to_right)
-        return self._joined(frames, low, high, made, blend, ends, line, batch)
+        between = Between(to_left, to_right, (warped[0] - warped[1]).abs())
+        return self._joined(frames, low, high, made, blend, ends, between, line, batch)
 
     def _joined(
         self,
@@ -228,6 +242,7 @@ class Interpolate(nn.Module):
         made: tuple[Tensor | None, Tensor | None],
         blend: Tensor,
         ends: tuple[Tensor, Tensor] | None,
+        between: Between | None,
         line: Timeline,
         batch: int,
     ) -> Interpolated:
@@ -237,6 +252,7 @@ class Interpolate(nn.Module):
             None if high is None or made[1] is None else join_times(high, made[1].to(high.dtype), batch, line.order),
             join_times(frames, blend, batch, line.order),
             *(ends or (None, None)),
+            between=between,
         )
 
 

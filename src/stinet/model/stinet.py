@@ -6,6 +6,7 @@
       phase 2   ST-LR        refined by both neighbours            local.py
       phase 3   ST-GR        refined over the whole clip           relate.py (or lstm.py)
       phase 4                V = V^L + V^H                         reconstruct.py
+      beyond the paper       V of in-between frames, composed      compose.py
 
 Inside a forward pass batch and time are one axis, (b t) c h w, in channels_last order. Frames are RGB in [0, 1],
 flows in LR pixels (dx, dy). This is the only file of the folder that reads the settings.
@@ -20,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stinet.config import ModelConfig, Times
+from stinet.model.compose import Compose
 from stinet.model.features import Compact, Dbpn
 from stinet.model.interpolate import Flows, Interpolate, Interpolated, Pnet
 from stinet.model.local import Local
@@ -95,11 +97,15 @@ class STINet(nn.Module):
             branches=branches,
             gain=c.residual_gain if c.residual_base else 1.0,
         )
+        self.compose = Compose(channels=c.channels, scale=c.scale, fold=_fold(c)) if c.composed else None
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in the stubs)
 
     @property
     def reach(self) -> int:
-        """Source frames on either side that an output frame needs: one for every ST-LR module, and one at least."""
+        """Source frames needed beyond the two that an output frame lies between, or beside one that was given.
+
+        One for every ST-LR module, and one at least.
+        """
         # a module reaches one output frame further, and that is a source frame where nothing stands in between
         return max(1, self.config.local_modules)
 
@@ -119,9 +125,8 @@ class STINet(nn.Module):
         flows = clip_flows(frames) if flows is None and self.config.flow != "none" else flows
         features = self.features(frames.flatten(0, 1))
         made, refined = self.refine(frames, features, flows, line)
-        base = made.base if self.config.residual_base else None
-        draft = self.draft_heads(made.low, made.high, base)
-        final = self.reconstruct(refined.low, refined.high, base)
+        draft = self.draft_heads(made.low, made.high, made.base if self.config.residual_base else None)
+        final = self._frames(made, refined, line)
         clip = (frames.shape[0], len(line.order))
         return Output(
             Draft(*(None if part is None else part.unflatten(0, clip) for part in draft)), final.unflatten(0, clip)
@@ -140,7 +145,7 @@ class STINet(nn.Module):
     ) -> Float[Tensor, "b u 3 sh sw"]:
         """Everything after S-SR without the draft heads: what inference needs."""
         made, refined = self.refine(frames, features, flows, line)
-        final = self.reconstruct(refined.low, refined.high, made.base if self.config.residual_base else None)
+        final = self._frames(made, refined, line)
         return final.unflatten(0, (frames.shape[0], len(line.order)))
 
     def refine(
@@ -162,6 +167,14 @@ class STINet(nn.Module):
             high = None if high is None else self.relate["high"](high, len(line.order))
         return made, Features(low, high)
 
+    def _frames(self, made: Interpolated, refined: Features, line: Timeline) -> Float[Tensor, "bu 3 sh sw"]:
+        """Phase 4, and what is composed of it."""
+        final = self.reconstruct(refined.low, refined.high, made.base if self.config.residual_base else None)
+        seen = refined.low if refined.high is None else refined.high
+        if self.compose is None or made.between is None or seen is None:
+            return final
+        return self.compose(final, seen, made.between, line)
+
 
 def clip_flows(frames: Float[Tensor, "b t 3 h w"]) -> Flows:
     """Farneback's flows between neighbouring frames, both ways; each frame is expanded once, no gradient is kept."""
@@ -182,6 +195,11 @@ def _features(c: ModelConfig, branches: tuple[str, ...], up: int) -> nn.Module:
     if c.features == "dbpn":
         return Dbpn(channels=c.channels, stages=c.feature_stages, scale=c.scale, **has)
     return Compact(channels=c.channels, low_blocks=c.low_blocks, high_blocks=c.high_blocks, up=up, **has)
+
+
+def _fold(c: ModelConfig) -> int:
+    """Factor from the grid of the features that Compose looks at to the HR grid."""
+    return 1 if c.high == "native" and c.branches != "low" else c.scale
 
 
 def _local(c: ModelConfig, branches: tuple[str, ...], up: int, down: int) -> Local:
