@@ -10,7 +10,7 @@ from trials import config_of, plan_of, settle  # pyright: ignore[reportMissingIm
 
 from commands import Stinet  # pyright: ignore[reportMissingImports]
 from stinet.ablate import session
-from stinet.ablate.plan import Job, jobs_of
+from stinet.ablate.plan import AblateConfig, Job, base_of, jobs_of
 from stinet.ablate.rows import rows_of
 from stinet.config import TrainConfig
 from stinet.errors import ConfigError, InputError, StinetError, UsageError
@@ -211,6 +211,19 @@ def test_a_process_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     config = config_of(CLIP, tmp_path, devices=("cuda:0", "cuda:1"))
     with pytest.raises(StinetError, match="the process on cuda:1 did not end well"):
         session.ablate(config, lambda _: None)
+
+
+def test_a_report_alone_trains_nothing(tmp_path: Path, stinet: Stinet) -> None:
+    words = ("ablate", "--table", "3", "--budget", "2steps", "--seeds", 1, "--out", tmp_path / "out", "--report")
+    assert stinet(*words).code == 3
+    plan = plan_of(AblateConfig(tables=("3",), budget="2steps", out=tmp_path / "out", base=base_of("compact", {})))
+    settle(plan, Job(edit="full", start="nothing", seed=0), 25.0)
+    settle(plan, Job(edit="without-flows", start="nothing", seed=0), 24.5)
+    ran = stinet(*words)
+    assert ran.code == 0, ran.err
+    assert "-0.500" in ran.out
+    assert "0 of 1 seeds done" in ran.out
+    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_the_command_needs_a_table_or_the_list(stinet: Stinet) -> None:

@@ -29,11 +29,25 @@ from stinet.train.state import MAY_CHANGE, NEWEST, PREVIOUS
 from stinet.train.views import Progress
 from stinet.video.lock import OutputLock
 
-__all__ = ["Watching", "ablate", "read_result", "settings_of"]
+__all__ = ["Watching", "ablate", "opened", "read_result", "settings_of"]
 
 Tell = Callable[[str], None]
 Watching = Callable[[str], AbstractContextManager[Callable[[Progress], None] | None]]
 """Opens what watches a training, by the row's name."""
+
+
+def opened(config: AblateConfig) -> Plan:
+    """The plan of an ablation that was begun, to report on what is done.
+
+    Raises:
+        InputError: none was begun in its folder.
+        ConfigError: one by other settings was.
+
+    """
+    if not (config.out / "plan.json").exists():
+        raise InputError(f"{config.out}: holds no ablation to report on")
+    jobs = jobs_of(rows_of(config.tables, config.only), config)
+    return open_plan(config, ["nothing", *(job.start for job in jobs)], lambda _: None)
 
 
 def ablate(config: AblateConfig, tell: Tell = print, watching: Watching = lambda _: nullcontext()) -> Plan:

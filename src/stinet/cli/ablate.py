@@ -42,6 +42,9 @@ def ablate(
     devices: Annotated[
         str, typer.Option("--device", metavar="auto|cpu|cuda:N[,..]", help="several: rows side by side")
     ] = "auto",
+    report_only: Annotated[
+        bool, typer.Option("--report", help="train nothing: write the report of what is done")
+    ] = False,
     cache: Annotated[Path, typer.Option(metavar="DIR", help="decoded data")] = Path("cache"),
 ) -> None:
     """Train the paper's ablations at equal steps, measure them, and compare their deltas with the paper's.
@@ -65,6 +68,7 @@ def ablate(
     from stinet.ablate.plan import AblateConfig, base_of
     from stinet.ablate.rows import TABLES
     from stinet.ablate.session import ablate as run
+    from stinet.ablate.session import opened
     from stinet.config import TrainConfig, from_mapping, to_mapping
 
     base = base_of(size, {"data": str(data or ""), "cache": str(cache)})
@@ -87,7 +91,7 @@ def ablate(
         base=from_mapping(TrainConfig, values, "--set"),
         devices=_words(devices),
     )
-    plan = run(config, say, training_line)
+    plan = opened(config) if report_only else run(config, say, training_line)
     say(write_reports(plan))
 
 
