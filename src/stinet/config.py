@@ -484,8 +484,9 @@ class TrainConfig:
     """One training run, as a recipe states it."""
 
     model: Annotated[str, "preset that is trained"] = "stinet-s"
-    overrides: Annotated[Mapping[str, Any], "ModelConfig fields that differ from the preset"] = dataclasses.field(
-        default_factory=dict
+    rival: Annotated[Literal["", "tmnet"], "published network that is trained in the preset's place (Table VI)"] = ""
+    overrides: Annotated[Mapping[str, Any], "fields that differ from the preset's ModelConfig, or the rival's"] = (
+        dataclasses.field(default_factory=dict)
     )
     data: Annotated[str, "folder of the training data; empty: the bundled clip"] = ""
     layout: Annotated[
@@ -561,6 +562,7 @@ class TrainConfig:
         negative = [f"{name} {getattr(self, name)}" for name in least_zero if getattr(self, name) < 0]
         problems = [
             (bool(negative), f"must not be negative: {', '.join(negative)}"),
+            (bool(self.rival) and bool(self.start), f"{self.rival} is trained from nothing: leave start out"),
             (self.crop_px < 8, f"a crop of {self.crop_px} px is too small to learn from: use at least 8"),
             (self.layout != "auto" and not self.data,
              f"layout {self.layout} needs its folder: name it with data=FOLDER"),
@@ -577,7 +579,9 @@ class TrainConfig:
 
     @property
     def model_config(self) -> ModelConfig:
-        """The preset with this run's overrides."""
+        """The preset with this run's overrides; of a rival the preset alone, whose scale it has."""
+        if self.rival:
+            return PRESETS[self.model]
         merged = {**dataclasses.asdict(PRESETS[self.model]), **self.overrides}
         return from_mapping(ModelConfig, merged, "overrides")
 
@@ -614,8 +618,8 @@ class TrainConfig:
 
 RUN_SETTINGS = frozenset(
     {
-        "cache", "compile", "data", "device", "layout", "model", "out", "overrides", "precision", "seed", "stages",
-        "start", "tensorboard", "threads", "workers",
+        "cache", "compile", "data", "device", "layout", "model", "out", "overrides", "precision", "rival", "seed",
+        "stages", "start", "tensorboard", "threads", "workers",
     }
 )  # fmt: skip
 """Settings of `TrainConfig` that no stage may change."""

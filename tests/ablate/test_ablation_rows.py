@@ -11,6 +11,8 @@ from stinet.ablate.plan import SIZES
 from stinet.ablate.rows import EDITS, FULL, ROWS, SETS, Share, edited, missing, rows_of
 from stinet.config import LossConfig, TrainConfig
 from stinet.errors import UsageError
+from stinet.peers.tmnet import Tmnet
+from stinet.train.networks import build, settings_of
 
 BASES = [SIZES["compact"], SIZES["paper"]]
 
@@ -53,7 +55,9 @@ def test_in_the_paper_every_ablation_of_the_network_and_the_loss_is_worse_on_vid
 
 
 @pytest.mark.parametrize("base", BASES, ids=["compact", "paper"])
-@pytest.mark.parametrize("edit", [edit for edit in EDITS.values() if edit.needs != "host"], ids=lambda edit: edit.name)
+@pytest.mark.parametrize(
+    "edit", [edit for edit in EDITS.values() if "rival" not in edit.changes], ids=lambda edit: edit.name
+)
 def test_an_edit_changes_what_it_says_and_nothing_else(edit: Any, base: TrainConfig) -> None:
     if edit.needs == "vgg":
         base = TrainConfig(loss=LossConfig(vgg="vgg19.pth", perceptual=0.1))
@@ -69,8 +73,26 @@ def test_an_edit_changes_what_it_says_and_nothing_else(edit: Any, base: TrainCon
 
 
 def test_every_row_of_the_paper_is_another_training() -> None:
-    trainings = {name: flat(edited(SIZES["compact"], EDITS[name])) for name in EDITS if not EDITS[name].needs}
+    trainings = {name: asdict(edited(SIZES["compact"], EDITS[name])) for name in EDITS if not EDITS[name].needs}
     assert all(a == b or trainings[a] != trainings[b] for a in trainings for b in trainings)
+
+
+@pytest.mark.parametrize(
+    ("size", "high", "parameters"), [("compact", "folded", (1.0e6, 1.3e6)), ("paper", "native", (12.2e6, 12.3e6))]
+)
+def test_table_vi_edits_tmnet_and_not_our_network(size: str, high: str, parameters: tuple[float, float]) -> None:
+    base = SIZES[size]
+    nets = {name: build(edited(base, EDITS[name])) for name in ("tmnet", "tmnet-hr", "tmnet-mcl", "tmnet-st-gr")}
+    least, most = parameters
+    plain = nets["tmnet"]
+    assert isinstance(plain, Tmnet)
+    assert least <= sum(weight.numel() for weight in plain.parameters()) <= most
+    changed = {
+        name: {k: v for k, v in settings_of(net).items() if v != settings_of(plain)[k]} for name, net in nets.items()
+    }
+    assert changed == {"tmnet": {}, "tmnet-hr": {"high": high}, "tmnet-mcl": {}, "tmnet-st-gr": {"relate": "graph"}}
+    motion = {name: edited(base, EDITS[name]).loss.motion for name in nets}
+    assert motion == {"tmnet": 0, "tmnet-hr": 0, "tmnet-mcl": base.loss.motion, "tmnet-st-gr": 0}
 
 
 def test_without_a_file_of_vgg_the_rows_of_lambda_1_say_what_they_need() -> None:
@@ -86,8 +108,7 @@ def test_the_list_says_of_every_row_its_table_and_why_it_cannot_run() -> None:
     assert len(head) == len(found[0])
     assert Counter(line[0] for line in found)["IV"] == 9
     unable = {line[1] for line in found if "cannot run" in line[4]}
-    assert {"TMNet w/ ST-GR", "lambda_1 = 0"} <= unable
-    assert "ST-LR w/o Inet" not in unable
+    assert unable == {f"lambda_1 = {value:g}" for value in (0, 0.01, 0.05, 0.5, 1)}
     assert not any(line[1].startswith("lambda_1") for line in lines(has_vgg=True) if "cannot run" in line[4])
 
 

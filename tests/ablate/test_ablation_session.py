@@ -145,14 +145,17 @@ def test_a_stopped_training_ends_the_ablation_and_leaves_no_result(
 
 
 def test_rows_that_cannot_run_are_said_and_tables_without_any_other_are_refused(
-    tmp_path: Path, trained: list[TrainConfig], told: list[str]
+    tmp_path: Path, trained: list[TrainConfig], told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.ablate(config_of(CLIP, tmp_path, tables=("fig7",), only=("lambda-1-0", "lambda-2-0.5")), told.append)
     assert names(trained) == ["full.seed-0", "lambda-2-0.5.seed-0"]
     assert any(line.startswith("left out: lambda_1 = 0: needs VGG-19's weights") for line in told)
     assert any(line.startswith("lambda_1 = 0 in every row") for line in told)
-    with pytest.raises(UsageError, match="no row of 6 can run here"):
-        session.ablate(config_of(CLIP, tmp_path, tables=("6",)), told.append)
+    lambda_1 = config_of(CLIP, tmp_path, tables=("fig7",), only=("lambda-1-0",))
+    only = [row for row in rows_of(("fig7",)) if row.edit == "lambda-1-0"]
+    monkeypatch.setattr(session, "rows_of", lambda *_: only)
+    with pytest.raises(UsageError, match="no row of fig7 can run here: needs VGG-19"):
+        session.ablate(lambda_1, told.append)
 
 
 def test_without_data_the_bundled_clip_is_named(tmp_path: Path, trained: list[TrainConfig], told: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Every row of the paper's tables as lines: table, row, the name of its edit, what it changes, why it cannot run."""
 
-from stinet.ablate.rows import EDITS, ROWS, Edit, Share, missing
+from stinet.ablate.rows import EDITS, ROWS, Edit, OfFull, Share, missing
 from stinet.config import LossConfig, TrainConfig
 
 __all__ = ["changes_in_words", "lines"]
@@ -26,11 +26,12 @@ def lines(*, has_vgg: bool) -> list[tuple[str, ...]]:
 
 def changes_in_words(edit: Edit) -> str:
     """`model.relate none, loss.motion x0.5`."""
-    return ", ".join(
-        f"{name} x{value.of_full:g}" if isinstance(value, Share) else f"{name} {_word(value)}"
-        for name, value in edit.changes.items()
-    )
+    return ", ".join(f"{name} {_word(value)}" for name, value in edit.changes.items())
 
 
 def _word(value: object) -> str:
+    if isinstance(value, Share):
+        return f"x{value.of_full:g}"
+    if isinstance(value, OfFull):
+        return "as the full model's"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,13 +11,26 @@ our grid. Table VI prints 27.20 for TMNet w/ MCL on Vimeo-Fast, most likely 37.2
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from typing import Any, Literal
 
 from stinet.config import LossConfig, TrainConfig, from_mapping
 from stinet.errors import UsageError
 
-__all__ = ["EDITS", "FULL", "ROWS", "SETS", "TABLES", "Edit", "Row", "Share", "edited", "missing", "rows_of"]
+__all__ = [
+    "COMPACT_HOST",
+    "EDITS",
+    "FULL",
+    "ROWS",
+    "SETS",
+    "TABLES",
+    "Edit",
+    "OfFull",
+    "Row",
+    "Share",
+    "edited",
+    "missing",
+    "rows_of",
+]
 
 SETS: tuple[str, ...] = ("vid4", "fast", "medium", "slow", "adobe240")
 """The paper's columns, as `evaluate` names its groups."""
@@ -43,19 +56,21 @@ class Share:
     of_full: float
 
 
+@dataclass(frozen=True, slots=True)
+class OfFull:
+    """What the full model's network has in this field."""
+
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
     """Settings that differ from the full model's."""
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    needs: Literal["", "vgg", "host"] = ""
-    """What it takes beyond the package: VGG-19's weights, or TMNet as the network that is edited."""
-
-    @property
-    def changes_network(self) -> bool:
-        """Whether weights of the full model do not fit any more, or mean something else."""
-        return self.needs == "host" or any(key.startswith("model.") for key in self.changes)
+    needs: Literal["", "vgg"] = ""
+    """What it takes beyond the package: VGG-19's weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +119,11 @@ def _edits() -> Iterator[Edit]:
         yield Edit(name=f"lambda-1-{value:g}", changes={"loss.perceptual": value}, needs="vgg")
     for value in _GRID[1:]:
         yield Edit(name=f"lambda-2-{value:g}", changes={"loss.motion": Share(10 * value)})
-    for part in ("", "-hr", "-mcl", "-st-gr"):
-        yield Edit(name=f"tmnet{part}", needs="host")
+    host = {"rival": "tmnet", "loss.motion": 0.0}
+    yield Edit(name="tmnet", changes=host)
+    yield Edit(name="tmnet-hr", changes={**host, "model.high": OfFull("high")})
+    yield Edit(name="tmnet-mcl", changes={"rival": "tmnet"})
+    yield Edit(name="tmnet-st-gr", changes={**host, "model.relate": "graph"})
 
 
 _GRID = (0.0, 0.01, 0.05, 0.5, 1.0)
@@ -219,6 +237,13 @@ def rows_of(tables: tuple[str, ...], only: tuple[str, ...] = ()) -> list[Row]:
     return [row for row in rows if row.edit in wanted]
 
 
+COMPACT_HOST: Mapping[str, Any] = {
+    "channels": 16, "front_blocks": 2, "back_blocks": 4, "high_blocks": 2, "graph_channels": 64,
+}  # fmt: skip
+"""TMNet's settings beside a compact preset: the channels of stinet-xs, and few blocks; 1.1 M parameters, most of them
+in alignment and enlargement. Beside `stinet` it is whole."""
+
+
 def edited(base: TrainConfig, edit: Edit) -> TrainConfig:
     """The full model's training with the edit's settings, and no other, changed.
 
@@ -227,10 +252,12 @@ def edited(base: TrainConfig, edit: Edit) -> TrainConfig:
 
     """
     overrides, loss, own = dict(base.overrides), asdict(base.loss), {}
+    if "rival" in edit.changes:
+        overrides = {} if base.model == "stinet" else dict(COMPACT_HOST)
     for key, value in edit.changes.items():
         room, _, name = key.rpartition(".")
         if room == "model":
-            overrides[name] = value
+            overrides[name] = getattr(base.model_config, value.name) if isinstance(value, OfFull) else value
         elif room == "loss":
             loss[name] = loss[name] * value.of_full if isinstance(value, Share) else value
         else:
@@ -245,8 +272,4 @@ def missing(edit: Edit, base: TrainConfig) -> str:
     """What an edit lacks to be run; empty where it can run."""
     if edit.needs == "vgg" and not base.loss.vgg:
         return "needs VGG-19's weights (--vgg FILE); without them lambda_1 is 0 in every row"
-    if edit.needs == "host":
-        if find_spec("stinet.peers.tmnet") is None:
-            return "needs TMNet (peers/tmnet.py), which this version does not have"
-        return "TMNet cannot be trained by stinet train yet"
     return ""

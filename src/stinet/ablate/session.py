@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from stinet import runtime
+from stinet.ablate.listing import changes_in_words
 from stinet.ablate.plan import AblateConfig, Job, Plan, jobs_of, open_plan
 from stinet.ablate.rows import EDITS, missing, rows_of
 from stinet.checkpoint import read_header
@@ -185,7 +186,7 @@ def _do(plan: Plan, job: Job, device: str, tell: Tell, watching: Watching) -> No
 def _trained(config: TrainConfig, job: Job, tell: Tell, watching: Watching) -> dict[str, Any]:
     """Train; gives what is known of a row before it is measured."""
     about: dict[str, Any] = {
-        "edit": job.edit, "changes": _plain(EDITS[job.edit].changes), "start": job.start, "seed": job.seed,
+        "edit": job.edit, "changes": changes_in_words(EDITS[job.edit]), "start": job.start, "seed": job.seed,
         "settings": settings_of(config),
     }  # fmt: skip
     try:
@@ -210,10 +211,6 @@ def _trained(config: TrainConfig, job: Job, tell: Tell, watching: Watching) -> d
         "validation": read_header(Path(config.out) / "latest.safetensors")["about"]["validation"],
         "measured": {},
     }
-
-
-def _plain(changes: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in changes.items()}
 
 
 def _write(file: Path, result: Mapping[str, Any]) -> None:

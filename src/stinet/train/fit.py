@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from stinet import runtime
-from stinet.checkpoint import as_half, save_model
+from stinet.checkpoint import as_half
 from stinet.config import TrainConfig
 from stinet.data.training import Batch, Runs, TrainingData, open_training_data
-from stinet.model.stinet import STINet
 from stinet.train.feed import batches
 from stinet.train.machine import open_machine
+from stinet.train.networks import build, save
 from stinet.train.state import Run, begin, chosen_before, save_state
 from stinet.train.status import refuse_second_process
 from stinet.train.step import Stepper, offset_px, term_gradients
@@ -96,14 +96,14 @@ def _measure(run: Run, runs: Runs, views: Views, *, is_last: bool = False) -> No
     """Validate the averaged weights, keep the best, draw; the first process does, the others go on waiting for it."""
     if not run.machine.is_first:
         return
-    net = STINet(run.net.config).to(run.machine.device)
+    net = build(run.config).to(run.machine.device)
     net.load_state_dict(run.average)
     clips = validate(net, runs, run.machine, thorough=is_last)
     found = mean_figures(clips)
     is_best = found["psnr_db"] > run.best_db
     about = {"steps": run.done, "seconds": round(run.seconds), "validation": found}
     for name in ("latest", "best") if is_best else ("latest",):
-        save_model(views.out / f"{name}.safetensors", net, as_half(run.average), about)
+        save(views.out / f"{name}.safetensors", run.config, net, as_half(run.average), about)
     run.best_db = max(run.best_db, found["psnr_db"])
     views.validated(found, pictures(net, runs, run.machine), is_best=is_best)
     if is_last:

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from stinet.checkpoint import load_model, load_tensors, read_header, save_tensors
 from stinet.config import LossConfig, ModelConfig, TrainConfig, from_mapping
 from stinet.errors import CheckpointError, ConfigError
-from stinet.model.stinet import STINet
 from stinet.train.divergence import Judge
 from stinet.train.machine import Machine
+from stinet.train.networks import build, settings_of
 from stinet.train.schedule import Plan
 
 __all__ = ["NEWEST", "PREVIOUS", "Run", "begin", "chosen_before", "save_state"]
@@ -62,7 +62,7 @@ class Run:
         self.config = config
         self.plan = Plan(config)
         self.machine = machine
-        self.net = STINet(config.model_config).to(machine.device)
+        self.net = build(config).to(machine.device)
         self.average = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.rate, betas=(0.9, config.beta2))
         self.judge = Judge()
@@ -87,7 +87,7 @@ class Run:
     def header(self) -> dict[str, Any]:
         """What the state needs beside tensors."""
         return {
-            "config": asdict(self.config), "model": asdict(self.net.config), "done": self.done,
+            "config": asdict(self.config), "model": settings_of(self.net), "done": self.done,
             "updates": self.updates, "seconds": self.seconds, "best_db": self.best_db,
             "judge": self.judge.remembered(), "scaler": self.machine.fabric.strategy.precision.state_dict(),
             "device": self.machine.device.type, "precision": self.machine.precision,
@@ -129,7 +129,7 @@ def begin(config: TrainConfig, machine: Machine, tell: Callable[[str], None]) ->
     saved = _load_state(Path(config.out), tell)
     if saved is not None:
         tensors, header = saved
-        _refuse_another_run(config, header, Path(config.out))
+        _refuse_another_run(run, header, Path(config.out))
         run.resume(tensors, header)
         tell(f"going on at step {run.done} of {run.plan.steps}")
         now = {"device": machine.device.type, "precision": machine.precision, "threads": torch.get_num_threads()}
@@ -195,10 +195,12 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
     return total
 
 
-def _refuse_another_run(config: TrainConfig, header: Mapping[str, Any], out: Path) -> None:
-    then = _settings_of(header, out / NEWEST)
+def _refuse_another_run(run: Run, header: Mapping[str, Any], out: Path) -> None:
+    config, then = run.config, _settings_of(header, out / NEWEST)
     other = list(_differences(then, config, header["done"]))
-    if _model_of(header, out / NEWEST) != config.model_config:
+    own = settings_of(run.net)
+    was = header["model"] if config.rival or then.rival else asdict(_model_of(header, out / NEWEST))
+    if was != own:
         other.append("another network")
     if other:
         raise ConfigError(
@@ -249,7 +251,7 @@ def _model_of(header: Mapping[str, Any], file: Path) -> ModelConfig:
 def _start_from(run: Run, file: Path, tell: Callable[[str], None]) -> None:
     """Take over a model's weights, or weights, average and moments of another run; steps count from 0."""
     tensors, header = load_tensors(file)
-    if _model_of(header, file) != run.net.config:
+    if asdict(_model_of(header, file)) != settings_of(run.net):
         raise ConfigError(f"{file} is another network than this run's; choose its model and overrides")
     if "done" in header:
         run.take_over(tensors, header)

@@ -20,7 +20,7 @@ from stinet.data.training import Batch
 from stinet.losses.total import Losses
 from stinet.model.interpolate import Flows
 from stinet.model.local import Align
-from stinet.model.stinet import Output, STINet
+from stinet.model.stinet import Output
 from stinet.ops.deform_conv import bound_offsets
 from stinet.train.schedule import learning_rate
 from stinet.train.state import Run
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 class Learner(nn.Module):
     """Network and loss in one module, so that what is wrapped for several processes gives a scalar."""
 
-    def __init__(self, net: STINet) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
@@ -235,7 +235,7 @@ def _length(tensors: Sequence[Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(tensor) for tensor in tensors])))
 
 
-def _made(net: STINet, batch: Batch) -> Output:
+def _made(net: nn.Module, batch: Batch) -> Output:
     """What the network makes of a batch, without Fabric's wrapping and never compiled."""
     _, low = _frames(batch)
     return net.forward(low[:, ::2], batch.times, Flows(batch.forward.float(), batch.backward.float()))

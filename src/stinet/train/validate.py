@@ -10,12 +10,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from stinet.data.training import Batch, Runs
 from stinet.metrics import PSNR_CAP_DB, luma, psnr, ssim
 from stinet.model.interpolate import Flows
-from stinet.model.stinet import STINet
 from stinet.ops.resample import upsample
 from stinet.report.pictures import SheetRow
 from stinet.train.machine import Machine
@@ -36,7 +35,7 @@ class Clip(NamedTuple):
     base_ssim: list[float]
 
 
-def validate(net: STINet, runs: Runs, machine: Machine, *, thorough: bool = False) -> list[Clip]:
+def validate(net: nn.Module, runs: Runs, machine: Machine, *, thorough: bool = False) -> list[Clip]:
     """Figures of the first frames of every run; `thorough`: SSIM, and the estimate without a network, too."""
     net.eval()
     clips = []
@@ -56,7 +55,7 @@ def validate(net: STINet, runs: Runs, machine: Machine, *, thorough: bool = Fals
 
 
 @torch.no_grad()
-def restored(net: STINet, batch: Batch, machine: Machine) -> Float[Tensor, "u 3 sh sw"]:
+def restored(net: nn.Module, batch: Batch, machine: Machine) -> Float[Tensor, "u 3 sh sw"]:
     """What the network makes of one clip."""
     with machine.autocast():
         flows = Flows(batch.forward.float(), batch.backward.float())
@@ -79,7 +78,7 @@ def mean_figures(clips: Sequence[Clip]) -> dict[str, float]:
     }
 
 
-def pictures(net: STINet, runs: Runs, machine: Machine, count: int = 3) -> list[SheetRow]:
+def pictures(net: nn.Module, runs: Runs, machine: Machine, count: int = 3) -> list[SheetRow]:
     """A given and an interpolated frame from the middle of a few runs."""
     net.eval()
     shown: list[SheetRow] = []
