@@ -1,0 +1,88 @@
+"""What models cost: figures that are known by hand, and a table of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from commands import Stinet  # pyright: ignore[reportMissingImports]
+from figures.small_clips import small_weights
+from stinet.bench import cost as cost_module
+from stinet.bench.cost import Cost, costs
+from stinet.bench.roofline import PHASES
+from stinet.bench.words import cost_tables
+from stinet.catalogue import macs_per_pixel, network
+from stinet.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cost]:
+    weights = str(small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors"))
+    return {c.model.split("/")[-1]: c for c in costs([weights, "blend+bicubic"], turns=2, size=(32, 48))}
+
+
+def test_phases_add_up_to_the_network(measured: dict[str, Cost]) -> None:
+    cost = measured["small.safetensors"]
+    net = network(cost.model)
+    assert [phase.name for phase in cost.phases] == list(PHASES)
+    assert sum(phase.parameters for phase in cost.phases) == cost.parameters == sum(p.numel() for p in net.parameters())
+    assert cost.macs_per_px == pytest.approx(sum(phase.macs_per_px for phase in cost.phases if phase.name != "flow"))
+    assert cost.macs_per_px == pytest.approx(macs_per_pixel(net.config, 64))
+    assert sum(phase.seconds for phase in cost.phases) == pytest.approx(cost.seconds, rel=0.5)
+
+
+def test_a_pipeline_has_neither_parameters_nor_phases(measured: dict[str, Cost]) -> None:
+    cost = measured["blend+bicubic"]
+    assert (cost.parameters, cost.phases) == (None, ())
+    assert cost.frames_per_s == pytest.approx(1 / cost.seconds)
+
+
+def test_a_process_takes_more_than_the_tensors_in_it(measured: dict[str, Cost]) -> None:
+    for cost in measured.values():
+        assert cost.memory_bytes is not None
+        assert cost.memory_bytes > cost.tensor_bytes > 7 * 3 * 128 * 192 * 4  # what comes out is held at the end
+
+
+def test_tensors_that_are_let_go_of_are_not_counted() -> None:
+    with cost_module._Alive() as alive:
+        for _ in range(5):
+            made = torch.zeros(1000)
+            del made
+    assert alive.most["around"] == 4000
+    with cost_module._Alive() as alive:
+        held = [torch.zeros(1000) for _ in range(5)]
+        held += [held[0].view(10, 100)]  # the same memory
+    assert alive.most["around"] == 20000
+
+
+def test_a_model_that_has_had_its_share_gets_no_further_turn(
+    measured: dict[str, Cost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert measured["blend+bicubic"].turns == 2
+    monkeypatch.setattr(cost_module, "_process_memory", lambda *_: None)  # seconds of a process that nobody looks at
+    (once,) = costs(["blend+bicubic"], turns=3, share_s=0.0001, size=(32, 48))
+    assert once.turns == 1
+
+
+def test_tables_show_every_model_and_every_phase(measured: dict[str, Cost]) -> None:
+    first, phases = cost_tables(list(measured.values()))
+    assert [row[0] for row in first.rows] == [cost.model for cost in measured.values()]
+    assert [row[0] for row in phases.rows] == list(PHASES)
+    assert len({len(row) for row in (first.head, *first.rows)}) == 1
+
+
+def test_the_command_prints_and_writes_what_it_measured(
+    stinet: Stinet, monkeypatch: pytest.MonkeyPatch, measured: dict[str, Cost], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cost_module, "costs", lambda models, progress: [measured["blend+bicubic"]])
+    ran = stinet("models", "--cost", "--models", "blend+bicubic", "--json", tmp_path / "c.json")
+    assert ran.code == 0, ran.err
+    assert "blend+bicubic" in ran.out
+    assert json.loads((tmp_path / "c.json").read_text())[0]["seconds"] == measured["blend+bicubic"].seconds
+    assert stinet("models", "--json", tmp_path / "c.json").code == 2
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(ModelError, match="unknown model"):
+        costs(["nobody"])
