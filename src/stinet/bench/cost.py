@@ -9,7 +9,7 @@ All of the papers' input: 4 frames of 180x144 in, 7 of 720x576 out, every frame 
     tensors        the most bytes that tensors made during a pass held at one time, by phase
     memory         the most that a process held which builds the model and runs it once, PyTorch itself included
 
-A preset without weights is made fresh: what it costs does not depend on them.
+A network without weights is made fresh: what it costs does not depend on them.
 """
 
 import json
@@ -39,7 +39,9 @@ from stinet.errors import ModelError, StinetError
 from stinet.evaluate.speed import parameter_count, precision_of
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
-from stinet.peers.pairs import CLASSIC
+from stinet.peers.clip import RivalClip
+from stinet.peers.networks import RIVALS, build
+from stinet.peers.pairs import CLASSIC, PEERS
 
 __all__ = ["Cost", "PhaseCost", "cost_of", "costs", "main", "names"]
 
@@ -85,9 +87,13 @@ class Cost:
         return {**asdict(self), "frames_per_s": self.frames_per_s}
 
 
+_TODAY = ("span+dis", "span+rife", "rife+realesrgan")
+"""What people run today; measured where its packages are."""
+
+
 def names() -> tuple[str, ...]:
-    """Every preset, then the peers that need no package; others can be named."""
-    return (*PRESETS, *CLASSIC)
+    """Presets, rival networks, and the two-stage peers that are worth a row and can be used here."""
+    return (*PRESETS, *RIVALS, *CLASSIC, *(name for name in _TODAY if _is_here(name)))
 
 
 def costs(
@@ -253,11 +259,21 @@ class _Alive(TorchDispatchMode):
 
 
 def _built(name: str) -> ClipFunction:
-    """The clip function; of a preset without weights a fresh one, in the precision that it would have."""
+    """The clip function; of a network without weights a fresh one, in the precision that it would have."""
+    dtype = torch.bfloat16 if runtime.has_bfloat16("cpu") else torch.float32
+    if name in RIVALS:
+        return RivalClip(build(name), torch.device("cpu"), dtype, name)
     if name not in PRESETS or _has_weights(name):
         return clip_function(name, device="cpu")
-    dtype = torch.bfloat16 if runtime.has_bfloat16("cpu") else torch.float32
     return NetworkClip(STINet(PRESETS[name]), torch.device("cpu"), dtype, name)
+
+
+def _is_here(name: str) -> bool:
+    try:
+        PEERS[name](4)
+    except ModelError:
+        return False
+    return True
 
 
 def _has_weights(name: str) -> bool:
