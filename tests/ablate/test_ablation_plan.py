@@ -149,3 +149,19 @@ def test_stairs_keep_their_shape_at_any_length(tmp_path: Path) -> None:
     assert (plan.bases["nothing"].steps, plan.bases["nothing"].stair_steps) == (50, 10)
     kept = json.loads((tmp_path / "plan.json").read_text("utf-8"))
     assert kept["steps"] == 50
+
+
+def test_a_setting_that_is_newer_than_a_folder_had_its_default_there(tmp_path: Path) -> None:
+    config = config_of(CLIP, tmp_path)
+    plan_of(config)
+    file = tmp_path / "plan.json"
+    kept = json.loads(file.read_text("utf-8"))
+    for settings, name in ((kept["settings"]["base"], "times"), (kept["settings"]["base"]["loss"], "motion_limit"),
+                           (kept["settings"]["base"]["network"], "flow_refined")):  # fmt: skip
+        del settings[name]
+    file.write_text(json.dumps(kept), "utf-8")
+    assert plan_of(config).steps == 2
+    with pytest.raises(ConfigError, match="times 'middle' then, 'random' now"):
+        plan_of(config_of(CLIP, tmp_path, {"times": "random"}))
+    with pytest.raises(ConfigError, match=r"network\.channels 8 then, 16 now"):
+        plan_of(config_of(CLIP, tmp_path, {"overrides": {}}))

@@ -9,8 +9,7 @@ import av
 import numpy as np
 import torch
 
-from stinet.ablate.plan import AblateConfig, Job, Plan, base_of, open_plan
-from stinet.ablate.session import settings_of
+from stinet.ablate.plan import AblateConfig, Job, Plan, base_of, open_plan, settings_of
 
 __all__ = ["config_of", "plan_of", "report_of", "settle", "write_clip"]
 

@@ -20,7 +20,8 @@ from typing import Annotated, Any, Literal
 from stinet import runtime
 from stinet.ablate.rows import EDITS, Row, edited, missing
 from stinet.catalogue import weights_file
-from stinet.config import EvaluateConfig, LossConfig, TrainConfig, to_mapping
+from stinet.checkpoint import read_header
+from stinet.config import PRESETS, EvaluateConfig, LossConfig, ModelConfig, TrainConfig, from_mapping, to_mapping
 from stinet.data.training import BUNDLED, open_training_data
 from stinet.errors import ConfigError, InputError, UsageError
 from stinet.train.machine import open_machine
@@ -35,9 +36,11 @@ __all__ = [
     "Start",
     "base_of",
     "budget_s",
+    "differences",
     "job_of",
     "jobs_of",
     "open_plan",
+    "settings_of",
     "start_of",
 ]
 
@@ -207,6 +210,32 @@ def start_of(row: Row, config: AblateConfig) -> Start:
     return "weights" if row.table == "5" and has_weights else "nothing"
 
 
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """What defines a training, as plain values: all but where it runs, and the network itself for its preset's name."""
+    free = (MAY_CHANGE - {"data"}) | {"model", "overrides"}
+    own = {name: value for name, value in to_mapping(config).items() if name not in free}
+    network = dict(config.overrides) if config.rival else to_mapping(config.model_config)
+    return json.loads(json.dumps({**own, "network": network}))
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What two of `settings_of` differ in; settings that are newer than `then` had their defaults."""
+    whole = settings_of(TrainConfig())
+    if not now.get("rival"):
+        whole["network"] = to_mapping(ModelConfig())
+    found: list[str] = []
+    for name, value in now.items():
+        was, known = then.get(name, whole.get(name)), whole.get(name)
+        if isinstance(value, Mapping) and isinstance(was, Mapping):
+            was = (
+                {**known, **was} if isinstance(known, Mapping) and not (name == "network" and now.get("rival")) else was
+            )
+            found += [f"{name}.{key} {was.get(key)!r} then, {v!r} now" for key, v in value.items() if was.get(key) != v]
+        elif was != value:
+            found.append(f"{name} {was!r} then, {value!r} now")
+    return found
+
+
 def open_plan(config: AblateConfig, starts: Sequence[Start], tell: Callable[[str], None]) -> Plan:
     """The folder's plan, or a new one.
 
@@ -248,20 +277,29 @@ def _bases(config: AblateConfig, starts: Sequence[Start], steps: int) -> dict[st
         if loss.kind == "charbonnier":
             motion = loss.motion * MOTION_BESIDE_L2 / SIZES["compact"].loss.motion
             loss = replace(loss, kind="l2", motion=motion)
-        found["weights"] = replace(base, **{**shape, **FROM_WEIGHTS, "loss": loss, "start": _weights(config)})
+        file = _weights(config)
+        found["weights"] = replace(base, **{**shape, **FROM_WEIGHTS, "loss": loss, **_network_of(file, base.model)})
     return found
 
 
-def _weights(config: AblateConfig) -> str:
+def _weights(config: AblateConfig) -> Path:
     file = weights_file(config.start or config.base.model)
     if not file.is_file():
         raise InputError(f"{file}: no such weights file for Table V's rows to start from (--start)")
-    return str(file)
+    return file
+
+
+def _network_of(file: Path, preset: str) -> dict[str, Any]:
+    """Start and overrides of a training that goes on from weights: the network is theirs."""
+    known, own = (
+        to_mapping(PRESETS[preset]),
+        to_mapping(from_mapping(ModelConfig, read_header(file).get("model", {}), str(file))),
+    )
+    return {"start": str(file), "overrides": {name: value for name, value in own.items() if value != known[name]}}
 
 
 def _about(config: AblateConfig) -> dict[str, Any]:
     """The settings that all rows must have in common, as plain values."""
-    base = {name: value for name, value in to_mapping(config.base).items() if name not in MAY_CHANGE - {"data"}}
     chosen = {
         "size": config.size,
         "budget": config.budget,
@@ -269,7 +307,7 @@ def _about(config: AblateConfig) -> dict[str, Any]:
         "evaluate": [str(path) for path in config.evaluate],
         "variant": config.variant,
     }
-    return json.loads(json.dumps({**chosen, "base": base}))
+    return json.loads(json.dumps({**chosen, "base": settings_of(config.base)}))
 
 
 def _kept(file: Path, about: Mapping[str, Any]) -> tuple[int, float | None]:
@@ -278,14 +316,9 @@ def _kept(file: Path, about: Mapping[str, Any]) -> tuple[int, float | None]:
         then, steps, step_s = plan["settings"], int(plan["steps"]), plan["step_s"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: cannot be read ({error}); choose another --out") from error
-    other = [
-        f"{name} {was!r} then, {now!r} now"
-        for name, was, now in (
-            *((name, then.get(name), about[name]) for name in about if name != "base"),
-            *((name, then.get("base", {}).get(name), now) for name, now in about["base"].items()),
-        )
-        if was != now
-    ]
+    names = [name for name in about if name != "base"]
+    other = [f"{name} {then.get(name)!r} then, {about[name]!r} now" for name in names if then.get(name) != about[name]]
+    other += differences(then.get("base", {}), about["base"])
     if other:
         raise ConfigError(
             f"{file.parent} holds an ablation by other settings ({', '.join(other)}); choose another --out, or the same"

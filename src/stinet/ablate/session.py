@@ -19,18 +19,18 @@ import torch
 
 from stinet import runtime
 from stinet.ablate.listing import changes_in_words
-from stinet.ablate.plan import AblateConfig, Job, Plan, jobs_of, open_plan
+from stinet.ablate.plan import AblateConfig, Job, Plan, differences, jobs_of, open_plan, settings_of
 from stinet.ablate.rows import EDITS, missing, rows_of
 from stinet.checkpoint import read_header
-from stinet.config import TrainConfig, to_mapping
+from stinet.config import TrainConfig
 from stinet.errors import ConfigError, InputError, OutputError, StinetError, UsageError
 from stinet.evaluate.session import evaluate
 from stinet.train.fit import fit
-from stinet.train.state import MAY_CHANGE, NEWEST, PREVIOUS
+from stinet.train.state import NEWEST, PREVIOUS
 from stinet.train.views import Progress
 from stinet.video.lock import OutputLock
 
-__all__ = ["Watching", "ablate", "opened", "read_result", "settings_of"]
+__all__ = ["Watching", "ablate", "opened", "read_result"]
 
 Tell = Callable[[str], None]
 Watching = Callable[[str], AbstractContextManager[Callable[[Progress], None] | None]]
@@ -109,19 +109,12 @@ def _is_done(plan: Plan, job: Job) -> bool:
     result = read_result(plan, job)
     if result is None:
         return False
-    then, now = result["settings"], settings_of(plan.training(job))
-    other = [f"{name} {then.get(name)!r} then, {value!r} now" for name, value in now.items() if then.get(name) != value]
+    other = differences(result["settings"], settings_of(plan.training(job)))
     if other:
         raise ConfigError(
             f"{plan.result(job)} was made by other settings ({', '.join(other)}); choose another --out, or delete it"
         )
     return "failed" in result or {str(number) for number in job.between} <= set(result["measured"])
-
-
-def settings_of(config: TrainConfig) -> dict[str, Any]:
-    """What defines a training, as plain values."""
-    own = {name: value for name, value in to_mapping(config).items() if name not in MAY_CHANGE - {"data"}}
-    return json.loads(json.dumps({**own, "network": to_mapping(config.model_config)}))
 
 
 def _work(plan: Plan, jobs: Sequence[Job], device: str, tell: Tell, watching: Watching) -> None:
