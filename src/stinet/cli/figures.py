@@ -125,7 +125,7 @@ def ablations(
     found = trained_rows(results, _words(rows))
     made = _films(clips, ",".join(str(row.weights) for row in found), clip, frames, device)
     labels = {str(row.weights): row.name for row in found}
-    draw_strips(moments(made, frame, place, labels), out)
+    draw_strips(moments(made, frame, place, labels), out, columns=3)
     say(f"picture {out}")
 
 
