@@ -110,6 +110,14 @@ def test_the_report_has_every_row_in_every_form(plan: Plan) -> None:
     assert (out / "deltas-3.png").exists()
 
 
+def test_figures_of_interpolated_frames_stand_there_where_they_were_measured(plan: Plan) -> None:
+    (view,) = views(plan, find(plan, rows_of(("3",))))
+    names = [column.name for column in view.head]
+    assert "motion px, delta" in names
+    assert "PSNR, delta" not in names
+    assert all(len(row) == len(names) for row in view.rows)
+
+
 def test_charts_show_deltas_with_the_papers_beside_them(plan: Plan) -> None:
     found = find(plan, rows_of(("3",)))
     chart = charts(found)["3"]

@@ -61,6 +61,8 @@ class Finding:
     ssim: Measure
     validation: Measure
     """PSNR on the validation runs of the training data."""
+    interpolated: Measure
+    """PSNR of frames that were not given."""
     motion: Measure
     """Motion error of pairs with an interpolated frame, px."""
     paper_db: float | None
@@ -111,7 +113,7 @@ def find(plan: Plan, rows: Sequence[Row]) -> list[Finding]:
     return [_judged(finding, noises[start_of(finding.row, plan.config)]) for finding in found]
 
 
-_MEASURES = ("psnr", "ssim", "validation", "motion")
+_MEASURES = ("psnr", "ssim", "validation", "interpolated", "motion")
 
 
 def set_of(plan: Plan) -> str | None:
@@ -193,9 +195,9 @@ def _figures(plan: Plan, row: Row, edit: str, name: str | None) -> dict[int, dic
             "seconds": result["seconds"],
             "parameters": result["parameters"],
         }
-        motion = scores.get("interpolated", {}).get("motion_px")
-        if motion is not None:
-            found[seed]["motion"] = motion
+        for key, name_there in (("interpolated", "psnr_db"), ("motion", "motion_px")):
+            if (value := scores.get("interpolated", {}).get(name_there)) is not None:
+                found[seed][key] = value
     return found
 
 

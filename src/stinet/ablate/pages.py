@@ -119,6 +119,7 @@ def _lead(plan: Plan) -> str:
 def _view(plan: Plan, table: str, found: Sequence[Finding], name: str | None) -> TableView:
     where = SET_NAMES.get(name or "", "our clips")
     paper = f"paper, {SET_NAMES[name or 'vid4']}"
+    further = [key for key in _FURTHER if any(getattr(f, key).values for f in found)]
     head = [
         Column("row"),
         Column("PSNR", paper),
@@ -131,11 +132,11 @@ def _view(plan: Plan, table: str, found: Sequence[Finding], name: str | None) ->
         Column("same sign", f"ours, {where}"),
         Column("delta", "validation runs", 3),
         Column("spread", "validation runs", 3),
-        Column("motion px, delta", "interpolated", 3),
+        *(Column(f"{_FURTHER[key]}, delta", "interpolated", 3) for key in further),
         Column("parameters", "training", 0),
         Column("seconds", "training", 0),
     ]
-    rows = [_cells(finding) for finding in found]
+    rows = [_cells(finding, further) for finding in found]
     notes = [f"{f.row.label}: {f.note}" for f in found if f.note]
     if name is None:
         notes.append("our clips are none of the paper's sets: its figures are those of Vid4")
@@ -146,9 +147,13 @@ def _view(plan: Plan, table: str, found: Sequence[Finding], name: str | None) ->
     return TableView(caption=TABLES[table], head=head, rows=rows, note="; ".join(notes))
 
 
-def _cells(f: Finding) -> list[Cell]:
+_FURTHER = {"interpolated": "PSNR", "motion": "motion px"}
+"""Figures of frames that were not given, as far as they were measured."""
+
+
+def _cells(f: Finding, further: Sequence[str]) -> list[Cell]:
     ours: list[Cell] = [f.psnr.mean, f.ssim.mean, f.psnr.delta, f.psnr.spread, f.psnr.noise, f.verdict]
-    other: list[Cell] = [f.validation.delta, f.validation.spread, f.motion.delta]
+    other: list[Cell] = [f.validation.delta, f.validation.spread, *(getattr(f, key).delta for key in further)]
     cost: list[Cell] = [None if f.parameters is None else float(f.parameters), f.seconds]
     return [f.row.label, f.paper_db, f.paper_delta_db, *ours, *other, *cost]
 

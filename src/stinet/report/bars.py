@@ -83,7 +83,7 @@ def save_bars(bars: Bars, path: Path) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlabel(bars.label)
     axes.set_title(bars.title, fontsize=11)
-    axes.legend(frameon=False, fontsize=8, loc="best")
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path)
 
 
