@@ -18,6 +18,7 @@ from stinet.errors import ModelError, OutputError, UsageError
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
+from stinet.ops.farneback import farneback
 
 openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'stinet[onnx]'")
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'stinet[onnx]'")
@@ -26,6 +27,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip 
 from openvino import opset13 as op  # noqa: E402
 
 from stinet.engines.export import export  # noqa: E402
+from stinet.engines.flow import flow_graph  # noqa: E402
 from stinet.engines.translation import to_onnx  # noqa: E402
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -40,8 +42,8 @@ TIMES = {"halves": (3, (0.5,)), "thirds": (2, (1 / 3, 2 / 3)), "none": (3, ()), 
 SIZES = ((12, 16), (9, 31), (2, 3))
 
 
-def written(net: STINet, line: Timeline, target: Path, kind: str = "onnx") -> Path:
-    export(net, line, target, name="small", kind=kind, licence="CC0")
+def written(net: STINet, line: Timeline, target: Path, kind: str = "onnx", *, flow_inside: bool = False) -> Path:
+    export(net, line, target, name="small", kind=kind, licence="CC0", flow_inside=flow_inside)
     return target
 
 
@@ -109,6 +111,43 @@ def test_an_openvino_file_takes_any_size_and_keeps_places_exact_in_bfloat16(tmp_
     assert np.abs(half - by_pytorch(net, line, frames, flows).numpy()).mean() < 2e-4
 
 
+def moving(count: int, size: tuple[int, int]) -> Tensor:
+    """Soft blobs that move two pixels to the left and one up a frame."""
+    height, width = size[0] + count, size[1] + 2 * count
+    coarse = torch.rand(1, 3, height // 4 + 2, width // 4 + 2, generator=torch.Generator().manual_seed(0))
+    still = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)[0]
+    return torch.stack([still[:, i : size[0] + i, 2 * i : size[1] + 2 * i] for i in range(count)])
+
+
+@pytest.mark.parametrize("size", [(10, 13), (37, 70), (67, 129), (131, 140)], ids=str)
+def test_flow_in_a_graph_is_farnebacks_whatever_the_height_of_the_pyramid(size: tuple[int, int]) -> None:
+    given = op.parameter(openvino.PartialShape([3, 3, -1, -1]), np.float32)
+    model = openvino.Model([op.result(flow_graph(given, 3))], [given], "flow")
+    frames = moving(3, size)
+    with runtime.kept_signal_stack():
+        made = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(frames.numpy())[0]
+    first, second = frames[[0, 1, 1, 2]], frames[[1, 2, 0, 1]]
+    expected = farneback(first, second).numpy()
+    assert np.abs(expected).max() > 0.5
+    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-3)
+
+
+def test_a_file_with_the_flow_inside_takes_frames_alone(tmp_path: Path) -> None:
+    net, line = build(COMPACT).eval(), Timeline.of(2)
+    files = [
+        written(net, line, tmp_path / f"a{suffix}", kind, flow_inside=True)
+        for kind, suffix in (("onnx", ".onnx"), ("openvino", ".xml"))
+    ]
+    for size in ((12, 16), (37, 70)):
+        frames = moving(2, size)
+        with torch.no_grad():
+            expected = net(frames.unsqueeze(0)).final[0].clamp(0, 1).numpy()
+        for file, run in zip(files, (by_onnxruntime, by_openvino), strict=True):
+            np.testing.assert_allclose(run(file, {"frames": frames.numpy()}), expected, rtol=0, atol=1e-3)
+    told = {entry.key: entry.value for entry in onnx.load(files[0]).metadata_props}
+    assert (told["flow"], told["least_side"]) == ("inside", "10")
+
+
 def test_the_operators_are_those_of_onnx_and_few(tmp_path: Path) -> None:
     model = onnx.load(written(build(COMPACT), Timeline.of(4), tmp_path / "a.onnx"))
     onnx.checker.check_model(model, full_check=True)
@@ -174,6 +213,7 @@ def test_the_command_writes_a_checkpoint_and_refuses_what_is_wrong(stinet: Stine
         ((weights, "--out", tmp_path / "a.onnx", "--format", "openvino"), 2, "is named .xml"),
         ((weights, "--out", tmp_path / "a.onnx", "--format", "tflite"), 2, "choose from onnx, openvino"),
         ((weights, "--out", tmp_path / "a.onnx", "--times", "half"), 2, "are no numbers"),
+        ((weights, "--out", tmp_path / "a.onnx", "--flow", "none"), 2, "choose from input, inside"),
         (("flow+bicubic", "--out", tmp_path / "a.onnx"), 7, "is no network"),
         (("stinet", "--out", tmp_path / "a.onnx"), 7, "no trained weights"),
     ):

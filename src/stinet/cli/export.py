@@ -22,6 +22,9 @@ def export(
     times: Annotated[
         str, typer.Option(metavar="TAU,..|none", help="frames between two source frames, at 0 < TAU < 1")
     ] = "0.5",
+    flow: Annotated[
+        str, typer.Option(metavar="input|inside", help="optical flow is given to the graph, or computed in it")
+    ] = "input",
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="replace existing files")] = False,
 ) -> None:
     """Write a network as ONNX or OpenVINO, to be run without Python.
@@ -38,6 +41,8 @@ def export(
     if of_name != kind:
         ending = next(suffix for suffix, name in _SUFFIXES.items() if name == kind)
         raise UsageError(f"{out}: a file of format {kind} is named {ending}")
+    if flow not in ("input", "inside"):
+        raise UsageError(f"--flow {flow!r} is unknown: choose from input, inside")
     taus = _times(times)
     for file in (out, out.with_suffix(".bin")) if kind == "openvino" else (out,):
         if file.exists() and not overwrite:
@@ -58,7 +63,8 @@ def export(
     except ImportError as error:
         raise DeviceError("openvino is not installed: run pip install 'stinet[onnx]'") from error
     licence = "Apache-2.0" if model in PRESETS else "that of the weights, which their file does not state"
-    made = run(net, line, out, name=Path(model).stem, kind=kind, licence=licence)
+    about = {"name": Path(model).stem, "kind": kind, "licence": licence}
+    made = run(net, line, out, **about, flow_inside=flow == "inside")
     size = sum(file.stat().st_size for file in made.files)
     say(
         f"{' and '.join(map(str, made.files))}: {size / 1e6:.1f} MB, {made.operations} operations, "

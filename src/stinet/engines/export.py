@@ -14,6 +14,7 @@ import openvino
 import torch
 
 from stinet.config import to_mapping
+from stinet.engines.flow import LEAST_PX
 from stinet.engines.graph import unsupported
 from stinet.engines.whole import whole_graph
 from stinet.errors import DeviceError, ModelError, UsageError
@@ -29,6 +30,8 @@ FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
 
 _MOST_FRAMES = 64
 
+_FLOW = "pixels, dx (right) then dy (down): (intervals, 2, height, width), float32"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
@@ -39,8 +42,10 @@ class Exported:
     facts: dict[str, str]
 
 
-def export(net: STINet, line: Timeline, target: Path, *, name: str, kind: str, licence: str) -> Exported:
-    """Write the network for clips like `line`; `name` and `licence` go into the metadata.
+def export(
+    net: STINet, line: Timeline, target: Path, *, name: str, kind: str, licence: str, flow_inside: bool = False
+) -> Exported:
+    """Write the network for clips like `line`, which takes flows or makes them; name and licence are metadata.
 
     Raises:
         ModelError: a network of another kind than the compact ones.
@@ -55,8 +60,8 @@ def export(net: STINet, line: Timeline, target: Path, *, name: str, kind: str, l
         raise UsageError(f"a graph of {len(line.order)} frames is too large: at most {_MOST_FRAMES} may come out")
     if other := unsupported(net.config):
         raise ModelError(f"{name} is not of the compact kind that can be exported: it has {other}")
-    told = facts(net, line, name, licence)
-    graph = whole_graph(net, line)
+    told = facts(net, line, name, licence, flow_inside=flow_inside)
+    graph = whole_graph(net, line, flow_inside=flow_inside)
     write = _write_onnx if kind == "onnx" else _write_openvino
     with disk_errors(target), tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as place:
         count, made = write(graph, told, Path(place), target)
@@ -65,7 +70,7 @@ def export(net: STINet, line: Timeline, target: Path, *, name: str, kind: str, l
     return Exported(files=tuple(target.with_suffix(file.suffix) for file in made), operations=count, facts=told)
 
 
-def facts(net: STINet, line: Timeline, name: str, licence: str) -> dict[str, str]:
+def facts(net: STINet, line: Timeline, name: str, licence: str, *, flow_inside: bool) -> dict[str, str]:
     """The metadata: what the graph is, what it takes and gives. Times are in intervals between source frames."""
     weights = NetworkClip(net, torch.device("cpu"), torch.float32, name).identity.rpartition(" ")[2]
     taus = dict.fromkeys(f"{tau:g}" for _, tau in line.between)
@@ -81,10 +86,8 @@ def facts(net: STINet, line: Timeline, name: str, licence: str) -> dict[str, str
         "output_frames": str(len(line.order)),
         "output_times": " ".join(f"{interval + tau:g}" for interval, tau in places),
         "frames": "RGB, 0 to 1, frame by frame in order of time: (frames, 3, height, width), float32",
-        "flow": "pixels, dx (right) then dy (down): (intervals, 2, height, width), float32"
-        if line.sources > 1
-        else "none",
-        "least_side": "2",
+        "flow": _FLOW if line.sources > 1 and not flow_inside else "inside" if line.sources > 1 else "none",
+        "least_side": str(LEAST_PX if line.sources > 1 and flow_inside else 2),
         "settings": json.dumps(to_mapping(net.config)),
     }
 

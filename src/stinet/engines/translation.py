@@ -38,9 +38,10 @@ _AXES = {2: "height", 3: "width"}
 """How the dynamic sides of an input are called."""
 
 _PLAIN = {
-    "Abs": "Abs", "Add": "Add", "Divide": "Div", "Equal": "Equal", "Exp": "Exp", "Maximum": "Max", "Minimum": "Min",
-    "Multiply": "Mul", "Range": "Range", "ShapeOf": "Shape", "Sigmoid": "Sigmoid", "Subtract": "Sub",
-    "Tanh": "Tanh", "Unsqueeze": "Unsqueeze",
+    "Abs": "Abs", "Add": "Add", "Divide": "Div", "Equal": "Equal", "Exp": "Exp", "GreaterEqual": "GreaterOrEqual",
+    "Less": "Less", "LogicalAnd": "And", "Maximum": "Max", "Minimum": "Min", "Multiply": "Mul", "Range": "Range",
+    "Select": "Where", "ShapeOf": "Shape", "Sigmoid": "Sigmoid", "Subtract": "Sub", "Tanh": "Tanh",
+    "Unsqueeze": "Unsqueeze",
 }  # fmt: skip
 """Operations that differ in their names alone."""
 
@@ -195,6 +196,19 @@ class _Translation:
         inputs = [self._input(node, 0), self._input(node, 1)]
         self._emit(node, "GridSample", inputs, **how, align_corners=int(attributes["align_corners"]))
 
+    def _average(self, node: Any, attributes: dict[str, Any]) -> None:
+        assert attributes["exclude-pad"]
+        pads = [*attributes["pads_begin"], *attributes["pads_end"]]
+        window = {"kernel_shape": attributes["kernel"], "strides": attributes["strides"], "pads": pads}
+        self._emit(node, "AveragePool", [self._input(node, 0)], **window)
+
+    def _interpolate(self, node: Any, attributes: dict[str, Any]) -> None:
+        assert (attributes["mode"], attributes["shape_calculation_mode"]) == ("linear_onnx", "sizes")
+        inputs = [self._input(node, 0), "", "", self._input(node, 1)]
+        where = attributes["coordinate_transformation_mode"]
+        axes = self._value(node, 2).tolist()
+        self._emit(node, "Resize", inputs, mode="linear", coordinate_transformation_mode=where, axes=axes)
+
     def _convert(self, node: Any, attributes: dict[str, Any]) -> None:
         self._emit(node, "Cast", [self._input(node, 0)], to=_KINDS[str(attributes["destination_type"])])
 
@@ -242,6 +256,7 @@ class _Translation:
 
 
 _WORDS: dict[str, Callable[[_Translation, Any, dict[str, Any]], None]] = {
+    "AvgPool": _Translation._average,
     "Clamp": _Translation._clamp,
     "Concat": _Translation._concat,
     "Convert": _Translation._convert,
@@ -250,6 +265,7 @@ _WORDS: dict[str, Callable[[_Translation, Any, dict[str, Any]], None]] = {
     "DepthToSpace": _Translation._depth_to_space,
     "Gather": _Translation._gather,
     "GridSample": _Translation._grid_sample,
+    "Interpolate": _Translation._interpolate,
     "MatMul": _Translation._matmul,
     "PRelu": _Translation._prelu,
     "Pad": _Translation._pad,

@@ -6,7 +6,8 @@ r"""The whole network as one graph that asks for nothing but frames and flows: w
     upscaled   (u 3 sh sw)     RGB in [0, 1]: all given frames and those in between, in order of time
 
 t, and the times of what comes in between, are fixed in the graph; height and width are free. A clip of one frame has
-no flows. graph.py's two graphs are joined here, and what they want to know of times and sizes is computed inside.
+no flows, and a graph with the flow inside (flow.py) asks for none. graph.py's two graphs are joined here, and what
+they want to know of times and sizes is computed inside.
 """
 
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import openvino
 from openvino import opset13 as op
 
+from stinet.engines.flow import flow_graph, pixels
 from stinet.engines.graph import features_graph, restore_graph, times_of
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
@@ -25,16 +27,22 @@ Node = Any
 """An OpenVINO operation or one of its outputs."""
 
 
-def whole_graph(net: STINet, line: Timeline) -> openvino.Model:
-    """Frames and flows to upscaled frames, for clips whose frames stand in time as `line` says."""
+def whole_graph(net: STINet, line: Timeline, *, flow_inside: bool = False) -> openvino.Model:
+    """Frames (and flows, unless they are computed inside) to upscaled frames, for clips laid out as `line` says."""
     features, restore = features_graph(net), restore_graph(net, line)
     frames = _parameter("frames", line.sources, 3)
-    flows = [_parameter(name, line.sources - 1, 2) for name in ("flow_ahead", "flow_back") if line.sources > 1]
+    count = line.sources - 1
+    flows = [_parameter(name, count, 2) for name in ("flow_ahead", "flow_back") if count and not flow_inside]
+    sides = list(flows)
+    if count and flow_inside:
+        both = flow_graph(frames, line.sources)
+        halves = range(count), range(count, 2 * count)
+        sides = [_exact(op.gather(both, _ints(*half), _int(0))) for half in halves]
     _connect(features, {"frames": frames})
     low, high = _outputs(features)
     given = {"frames": frames, "low": low, "high": high, **_sizes(frames)}
     given |= {name: op.constant(value) for name, value in times_of(line).items()}
-    for name, flow in zip(("ahead", "back"), flows, strict=False):
+    for name, flow in zip(("ahead", "back"), sides, strict=False):
         given[name] = _turned(flow)  # (dy, dx) inside
     _connect(restore, given)
     made = _exact(op.clamp(_outputs(restore)[0], 0.0, 1.0))
@@ -69,10 +77,10 @@ def _sizes(frames: Node) -> dict[str, Node]:
     shape = op.shape_of(frames, "i64")
     rows, columns = (op.range(_int(0), op.gather(shape, _int(axis), _int(0)), _int(1), "i64") for axis in (2, 3))
     column, row = op.unsqueeze(rows, _ints(0, 1, 3)), op.unsqueeze(columns, _ints(0, 1, 2))
-    y, x = op.add(column, op.multiply(row, _int(0))), op.add(row, op.multiply(column, _int(0)))
+    at = pixels(op.gather(shape, _ints(2, 3), _int(0)))
     size, turned = (op.unsqueeze(op.gather(shape, _ints(*axes), _int(0)), _ints(0, 2, 3)) for axes in ((2, 3), (3, 2)))
-    lowest = op.multiply(op.concat([y, x], 1), _int(-1))
-    doubled = op.add(op.multiply(op.concat([x, y], 1), _int(2)), _int(1))
+    lowest = op.multiply(at, _int(-1))
+    doubled = op.add(op.multiply(op.gather(at, _ints(1, 0), _int(1)), _int(2)), _int(1))
     share = _exact(op.concat([_one_by_length(row, 3), _one_by_length(column, 2)], 1))
     return {
         "lowest": _float(lowest),
