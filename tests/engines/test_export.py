@@ -32,6 +32,7 @@ from stinet.engines.translation import to_onnx  # noqa: E402
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
+    "not composed": {"composed": False},
     "flows corrected": {"flow_refined": True},
     "a kernel of 3x3": {"deform_kernel": 3},
     "two ST-LR modules, without Inet": {"local_modules": 2, "offset_interaction": False},
