@@ -26,6 +26,7 @@ from stinet.peers.clip import RivalClip
 from stinet.peers.networks import RIVALS, build, is_rival, load_rival
 from stinet.peers.pairs import ENLARGERS, INTERPOLATORS, PEERS
 from stinet.peers.published import PUBLISHED
+from stinet.peers.stage_nets import names_files, pair_of_files
 
 __all__ = [
     "ENGINES",
@@ -93,6 +94,10 @@ def clip_function(name: str, *, device: str = "auto", scale: int | None = None, 
         if engine in _COMPILED:
             raise ModelError(f"{name} is no network: the {engine} engine does not run it")
         return PEERS[name](scale or 4)
+    if names_files(name):
+        if engine in _COMPILED:
+            raise ModelError(f"{name} are two stages: the {engine} engine does not run them")
+        return pair_of_files(name, scale or 4)
     file = weights_file(name)
     if is_rival(file):
         return _rival(file, place, scale, engine)
@@ -192,6 +197,8 @@ def _rival(file: Path, place: torch.device, scale: int | None, engine: str) -> C
     if engine in _COMPILED:
         raise ModelError(f"{file}: a rival network: the {engine} engine does not run it")
     name, net = load_rival(file)
+    if PUBLISHED[name].kind != "clip":
+        raise ModelError(f"{file}: {name} is one of two stages, an {PUBLISHED[name].kind}; name it with the other: A+B")
     precision = torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32
     fn = RivalClip(net, place, precision, name)
     if scale is not None and fn.scale != scale:
@@ -207,7 +214,7 @@ def _rival_entry(name: str) -> ModelEntry:
         name=name,
         parameters=parameters,
         macs_per_pixel=1e3 * PUBLISHED[name].kilo_macs,
-        note=PUBLISHED[name].paper,
+        note=PUBLISHED[name].paper + ("" if PUBLISHED[name].kind == "clip" else f", an {PUBLISHED[name].kind}"),
         weights="by convert",
         quality="",
     )

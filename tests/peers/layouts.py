@@ -114,6 +114,91 @@ def _rstt(depth: int) -> Iterator[tuple[str, tuple]]:
     yield from exit_of(c)
 
 
+def rcan() -> Layout:
+    return dict(_rcan())
+
+
+def _rcan() -> Iterator[tuple[str, tuple]]:
+    for name in ("sub_mean", "add_mean"):
+        yield from conv(name, 3, 3, 1)
+    yield from conv("head.0", 64, 3)
+    for group in range(10):
+        for block in range(20):
+            name = f"body.{group}.body.{block}.body"
+            yield from conv(f"{name}.0", 64, 64)
+            yield from conv(f"{name}.2", 64, 64)
+            yield from conv(f"{name}.3.conv_du.0", 4, 64, 1)
+            yield from conv(f"{name}.3.conv_du.2", 64, 4, 1)
+        yield from conv(f"body.{group}.body.20", 64, 64)
+    yield from conv("body.10", 64, 64)
+    yield from conv("tail.0.0", 256, 64)
+    yield from conv("tail.0.2", 256, 64)
+    yield from conv("tail.1", 3, 64)
+
+
+def sepconv() -> Layout:
+    return dict(_sepconv())
+
+
+def _sepconv() -> Iterator[tuple[str, tuple]]:
+    for number, (inputs, outputs) in enumerate(((6, 32), (32, 64), (64, 128), (128, 256), (256, 512)), 1):
+        yield from three(f"moduleConv{number}", inputs, outputs)
+    for number, (inputs, outputs) in ((5, (512, 512)), (4, (512, 256)), (3, (256, 128)), (2, (128, 64))):
+        yield from three(f"moduleDeconv{number}", inputs, outputs)
+        yield from conv(f"moduleUpsample{number}.1", outputs, outputs)
+    for kernel in ("Vertical1", "Vertical2", "Horizontal1", "Horizontal2"):
+        yield from conv(f"module{kernel}.0", 64, 64)
+        yield from conv(f"module{kernel}.2", 64, 64)
+        yield from conv(f"module{kernel}.4", 51, 64)
+        yield from conv(f"module{kernel}.7", 51, 51)
+
+
+def three(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple]]:
+    yield from conv(f"{name}.0", outputs, inputs)
+    yield from conv(f"{name}.2", outputs, outputs)
+    yield from conv(f"{name}.4", outputs, outputs)
+
+
+def edvr(frames: int) -> Layout:
+    """As BasicSR names them."""
+    return dict(_edvr(frames))
+
+
+def _edvr(frames: int, c: int = 128) -> Iterator[tuple[str, tuple]]:
+    yield from conv("conv_first", c, 3)
+    for trunk, count in (("feature_extraction", 5), ("reconstruction", 40)):
+        for index in range(count):
+            yield from conv(f"{trunk}.{index}.conv1", c, c)
+            yield from conv(f"{trunk}.{index}.conv2", c, c)
+    for level in (2, 3):
+        for step in (1, 2):
+            yield from conv(f"conv_l{level}_{step}", c, c)
+    for level in (3, 2, 1):
+        yield from conv(f"pcd_align.offset_conv1.l{level}", c, 2 * c)
+        yield from conv(f"pcd_align.offset_conv2.l{level}", c, c if level == 3 else 2 * c)
+        yield from conv(f"pcd_align.dcn_pack.l{level}", c, c)
+        yield from conv(f"pcd_align.dcn_pack.l{level}.conv_offset", 216, c)
+        if level < 3:
+            yield from conv(f"pcd_align.offset_conv3.l{level}", c, c)
+            yield from conv(f"pcd_align.feat_conv.l{level}", c, 2 * c)
+    yield from conv("pcd_align.cas_offset_conv1", c, 2 * c)
+    yield from conv("pcd_align.cas_offset_conv2", c, c)
+    yield from conv("pcd_align.cas_dcnpack", c, c)
+    yield from conv("pcd_align.cas_dcnpack.conv_offset", 216, c)
+    for name in ("temporal_attn1", "temporal_attn2", "spatial_attn3", "spatial_attn5", "spatial_attn_l3"):
+        yield from conv(f"fusion.{name}", c, c)
+    for name in ("feat_fusion", "spatial_attn1"):
+        yield from conv(f"fusion.{name}", c, frames * c, 1)
+    for name in ("spatial_attn4", "spatial_attn_l1", "spatial_attn_add1", "spatial_attn_add2"):
+        yield from conv(f"fusion.{name}", c, c, 1)
+    yield from conv("fusion.spatial_attn2", c, 2 * c, 1)
+    yield from conv("fusion.spatial_attn_l2", c, 2 * c)
+    yield from conv("upconv1", 4 * c, c)
+    yield from conv("upconv2", 256, c)
+    yield from conv("conv_hr", 64, 64)
+    yield from conv("conv_last", 3, 64)
+
+
 def attention(name: str, heads: int, offsets: int, queries: int, keys: int) -> Iterator[tuple[str, tuple]]:
     yield f"{name}.relative_position_bias_table", (offsets * 49, heads)
     yield f"{name}.relative_position_index", (queries, keys)

@@ -16,10 +16,21 @@ from torch import Tensor
 from stinet.checkpoint import Converted, check_fit, foreign_weights, load_tensors, read_header, save_tensors
 from stinet.config import from_mapping, to_mapping
 from stinet.errors import CheckpointError, ConfigError
-from stinet.peers.official import Translation, from_rstt, from_tmnet, from_zooming
+from stinet.peers.edvr import Edvr, EdvrConfig
+from stinet.peers.official import (
+    Translation,
+    from_edvr,
+    from_rcan,
+    from_rstt,
+    from_sepconv,
+    from_tmnet,
+    from_zooming,
+)
 from stinet.peers.parts import RivalNet
 from stinet.peers.published import PUBLISHED
+from stinet.peers.rcan import Rcan, RcanConfig
 from stinet.peers.rstt import Rstt, RsttConfig
+from stinet.peers.sepconv import SepConv, SepConvConfig
 from stinet.peers.tmnet import Tmnet, TmnetConfig
 from stinet.peers.zooming import ZoomingConfig, ZoomingSlowMo
 
@@ -41,6 +52,10 @@ RIVALS: Mapping[str, Rival] = {
     "rstt-s": Rival(make=Rstt, config=RsttConfig(depth=4), translate=from_rstt),
     "rstt-m": Rival(make=Rstt, config=RsttConfig(depth=6), translate=from_rstt),
     "rstt-l": Rival(make=Rstt, config=RsttConfig(depth=8), translate=from_rstt),
+    "sepconv": Rival(make=SepConv, config=SepConvConfig(), translate=from_sepconv),
+    "rcan": Rival(make=Rcan, config=RcanConfig(), translate=from_rcan),
+    "edvr-l": Rival(make=Edvr, config=EdvrConfig(), translate=from_edvr),
+    "edvr-l7": Rival(make=Edvr, config=EdvrConfig(frames=7), translate=from_edvr),
 }
 """Every name of `PUBLISHED`."""
 

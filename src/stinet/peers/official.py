@@ -12,7 +12,7 @@ refused as unknown.
 import re
 from collections.abc import Callable, Sequence
 
-__all__ = ["Translation", "from_rstt", "from_tmnet", "from_zooming"]
+__all__ = ["Translation", "from_edvr", "from_rcan", "from_rstt", "from_sepconv", "from_tmnet", "from_zooming"]
 
 Translation = Callable[[str], str | None]
 
@@ -73,6 +73,75 @@ _ATTENTION: Rules = (
     (r"ttention\.proj\.", "ttention.out."),
 )
 
+_RCAN: Rules = (
+    (r"^sub_mean\.bias$", "mean_off"),
+    (r"^add_mean\.bias$", "mean_on"),
+    (r"^head\.0\.", "entry."),
+    (r"^tail\.0\.0\.", "grow.0."),
+    (r"^tail\.0\.2\.", "grow.1."),
+    (r"^tail\.1\.", "last."),
+    (r"^body\.(\d+)\.body\.(\d+)\.body\.0\.", r"groups.\1.blocks.\2.first."),
+    (r"^body\.(\d+)\.body\.(\d+)\.body\.2\.", r"groups.\1.blocks.\2.second."),
+    (r"^body\.(\d+)\.body\.(\d+)\.body\.3\.conv_du\.0\.", r"groups.\1.blocks.\2.squeeze."),
+    (r"^body\.(\d+)\.body\.(\d+)\.body\.3\.conv_du\.2\.", r"groups.\1.blocks.\2.excite."),
+    (r"^body\.(\d+)\.body\.20\.", r"groups.\1.last."),
+    (r"^body\.10\.", "joint."),
+)
+
+_EDVR: Rules = (
+    (r"^reconstruction\.", "recon_trunk."),
+    (r"^conv_hr\.", "HRconv."),
+    (r"^conv_l([23])_([12])\.", r"fea_L\1_conv\2."),
+    (r"^pcd_align\.(offset_conv\d)\.l([123])\.", r"pcd_align.L\2_\1."),
+    (r"^pcd_align\.dcn_pack\.l([123])\.", r"pcd_align.L\1_dcnpack."),
+    (r"^pcd_align\.feat_conv\.l([123])\.", r"pcd_align.L\1_fea_conv."),
+    (r"(dcnpack)\.conv_offset\.", r"\1.conv_offset_mask."),
+    (r"^pcd_align\.cas_offset_conv1\.", "cascade.joint."),
+    (r"^pcd_align\.cas_offset_conv2\.", "cascade.guide."),
+    (r"^pcd_align\.cas_dcnpack\.conv_offset_mask\.", "deform.offsets."),
+    (r"^pcd_align\.cas_dcnpack\.", "deform.weights."),
+    # the later project calls the middle frame's convolution 1, the first one called it 2
+    (r"^fusion\.temporal_attn1\.", "tsa_fusion.tAtt_2."),
+    (r"^fusion\.temporal_attn2\.", "tsa_fusion.tAtt_1."),
+    (r"^fusion\.feat_fusion\.", "tsa_fusion.fea_fusion."),
+    (r"^fusion\.spatial_attn_l([123])\.", r"tsa_fusion.sAtt_L\1."),
+    (r"^fusion\.spatial_attn_add([12])\.", r"tsa_fusion.sAtt_add_\1."),
+    (r"^fusion\.spatial_attn([1-5])\.", r"tsa_fusion.sAtt_\1."),
+    (r"^tsa_fusion\.tAtt_1\.", "fuse.of_each."),
+    (r"^tsa_fusion\.tAtt_2\.", "fuse.of_middle."),
+    (r"^tsa_fusion\.fea_fusion\.", "fuse.fuse."),
+    (r"^tsa_fusion\.sAtt_1\.", "fuse.attend."),
+    (r"^tsa_fusion\.sAtt_2\.", "fuse.pooled."),
+    (r"^tsa_fusion\.sAtt_3\.", "fuse.halved.0."),
+    (r"^tsa_fusion\.sAtt_4\.", "fuse.halved.1."),
+    (r"^tsa_fusion\.sAtt_5\.", "fuse.weigh."),
+    (r"^tsa_fusion\.sAtt_L1\.", "fuse.quartered.0."),
+    (r"^tsa_fusion\.sAtt_L2\.", "fuse.quartered.1."),
+    (r"^tsa_fusion\.sAtt_L3\.", "fuse.quartered.2."),
+    (r"^tsa_fusion\.sAtt_add_1\.", "fuse.add.0."),
+    (r"^tsa_fusion\.sAtt_add_2\.", "fuse.add.1."),
+)
+
+
+def from_rcan(name: str) -> str | None:
+    """RCAN's names; the 1x1 convolutions around its means are identities."""
+    return None if name in ("sub_mean.weight", "add_mean.weight") else _by_rules(name, _RCAN)
+
+
+def from_edvr(name: str) -> str | None:
+    """EDVR's names, those of its first project and those of BasicSR."""
+    name = re.sub(r"^pcd_align\.L([123])_(\w+?)\.", r"pcd_align.L\1_\2_1.", _by_rules(name, _EDVR))
+    translated = from_zooming(name) or ""
+    return translated.replace("pair.ahead.", "align.", 1) if translated.startswith("pair.ahead.") else translated
+
+
+def from_sepconv(name: str) -> str | None:
+    """SepConv's names; layers stand two apart, with a ReLU between."""
+    name = re.sub(r"^moduleConv(\d)\.(\d)\.", lambda m: f"down.{int(m[1]) - 1}.layers.{int(m[2]) // 2}.", name)
+    name = re.sub(r"^moduleDeconv(\d)\.(\d)\.", lambda m: f"up.{5 - int(m[1])}.layers.{int(m[2]) // 2}.", name)
+    name = re.sub(r"^moduleUpsample(\d)\.1\.", lambda m: f"grow.{5 - int(m[1])}.", name)
+    return re.sub(r"^module(Vertical|Horizontal)([12])\.(\d)\.", _part_of_kernel, name)
+
 
 def from_zooming(name: str) -> str | None:
     """Zooming Slow-Mo's names."""
@@ -124,3 +193,9 @@ def _part_of_modulation(found: re.Match[str]) -> str:
     way, level, index = {"A": "ahead", "B": "back"}[found[1]], int(found[2]) - 1, int(found[4]) // 2
     part = f"time.{index}" if found[3] == "t" else ("first", "second")[min(index, 1)]
     return f"pair.{way}.modulators.{level}.{part}."
+
+
+def _part_of_kernel(found: re.Match[str]) -> str:
+    number = 2 * (found[1] == "Horizontal") + int(found[2]) - 1
+    layer = int(found[3])
+    return f"kernels.{number}.last." if layer == 7 else f"kernels.{number}.layers.{layer // 2}."

@@ -22,7 +22,7 @@ SCALE = 4
 
 
 class RivalNet(nn.Module):
-    """What is known of every network here: called with (frames, times), it gives an `Output` without drafts."""
+    """What is known of every network here. Those that take (frames, times) give an `Output` without drafts."""
 
     scale: int = SCALE
     reach: int = 1

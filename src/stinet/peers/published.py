@@ -5,6 +5,7 @@ Plain facts, no tensors: the command line reads them before torch is loaded. `ne
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["PUBLISHED", "Published"]
 
@@ -18,11 +19,13 @@ class Published:
     millions: float
     """Parameters, in millions."""
     kilo_macs: int
-    """Thousands of multiply-adds per output pixel and frame, 4 frames of 32x32 to 7: counted here, held by a test."""
+    """Thousands of multiply-adds per output pixel and frame, counted here on frames of 32x32 and held by a test."""
     project: str
     """GitHub project of the authors; its README says where the weights are."""
     file: str
     """What the authors call the file, or what tells it from their others."""
+    kind: Literal["clip", "interpolator", "enlarger"] = "clip"
+    """Takes whole clips, or is one of two stages."""
 
     def where(self) -> str:
         """A clause for messages: where the file is to be had."""
@@ -57,5 +60,41 @@ PUBLISHED: Mapping[str, Published] = {
         )
         for size, millions, kilo_macs in (("S", 4.49, 179), ("M", 6.08, 210), ("L", 7.67, 240))
     },
+    "sepconv": Published(
+        title="SepConv",
+        paper="Niklaus et al., ICCV 2017",
+        millions=21.7,
+        kilo_macs=396,
+        project="sniklaus/sepconv-slomo",
+        file="network-l1.pytorch and network-lf.pytorch (for academic purposes only, they say)",
+        kind="interpolator",
+    ),
+    "rcan": Published(
+        title="RCAN",
+        paper="Zhang et al., ECCV 2018",
+        millions=15.6,
+        kilo_macs=995,
+        project="yulunzhang/RCAN",
+        file="RCAN_BIX4.pt",
+        kind="enlarger",
+    ),
+    "edvr-l": Published(
+        title="EDVR-L, 5 frames",
+        paper="Wang et al., CVPRW 2019",
+        millions=20.6,
+        kilo_macs=1903,
+        project="XPixelGroup/BasicSR",
+        file="EDVR_L_x4_SR_REDS_official",
+        kind="enlarger",
+    ),
+    "edvr-l7": Published(
+        title="EDVR-L, 7 frames",
+        paper="Wang et al., CVPRW 2019",
+        millions=20.7,
+        kilo_macs=2260,
+        project="XPixelGroup/BasicSR",
+        file="EDVR_L_x4_SR_Vimeo90K_official",
+        kind="enlarger",
+    ),
 }
 """Name, as `--config` of `stinet convert` takes it -> what is published of the network."""
