@@ -28,6 +28,17 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True).stdout == "set()\n"
 
 
+def test_upscaling_a_film_loads_no_compiler_and_no_plots(tmp_path: Path, pictures: Path) -> None:
+    probe = f"""
+import stinet, sys
+stinet.upscale_video({str(pictures)!r}, {str(tmp_path / "large.mp4")!r}, model="stinet-xs", engine="torch")
+heavy = ("torch._dynamo", "torch._inductor", "sympy", "matplotlib", "openvino", "pydantic", "rich")
+print([name for name in heavy if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    assert ran.stdout == "[]\n"
+
+
 @pytest.mark.parametrize("call", ["load_model('nonesuch')", "upscale_video('gone.mp4')"])
 def test_waiting_threads_sleep_from_the_first_call_on(call: str) -> None:
     probe = f"""

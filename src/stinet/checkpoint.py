@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from stinet.config import ModelConfig, from_mapping, to_mapping
 from stinet.errors import CheckpointError, ConfigError
@@ -73,8 +74,7 @@ def load_model(path: Path) -> STINet:
     before_gain = {"residual_gain": 1.0} if settings.get("residual_base") is True else {}
     try:
         config = from_mapping(ModelConfig, {**before_gain, **settings}, str(path))
-        with torch.device("meta"):  # shapes alone: whatever a file asks for, no memory is taken before it fits
-            expected = STINet(config).state_dict()
+        expected = _shapes(config)
     except ConfigError as error:
         raise CheckpointError(f"{path}: made by another version ({error})") from error
     except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond what torch can count
@@ -133,8 +133,7 @@ def convert(foreign: Path, target: Path, config: ModelConfig) -> Converted:
 
     """
     weights = foreign_weights(foreign)
-    with torch.device("meta"):
-        expected = STINet(config).state_dict()
+    expected = _shapes(config)
     check_fit(foreign, weights, expected)
     net = STINet(config)
     floats = {name: weights[name].to(expected[name].dtype) for name in expected}
@@ -177,6 +176,26 @@ def read_header(path: Path) -> dict[str, Any]:
             return _header(path, file.metadata())
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: {_kind(path) or f'no safetensors file, or damaged ({error})'}") from error
+
+
+def _shapes(config: ModelConfig) -> dict[str, Tensor]:
+    """The weights of a network by name, without numbers: no memory is taken for a file before it fits."""
+    with torch.device("meta"), _Undrawn():
+        return STINet(config).state_dict()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no random numbers: what has no numbers needs none, and torch would load its compiler to draw them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Leave the tensor of a draw as it is, and do everything else."""
+        del types
+        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
+
+
+_DRAWS = frozenset({Tensor.normal_, Tensor.uniform_})
 
 
 def _unpickled(path: Path) -> Any:
