@@ -20,6 +20,7 @@ This file knows pixels, no codec and no model.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections import deque
@@ -27,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8, UInt16
 from numpy.lib.stride_tricks import sliding_window_view
 
 from stinet.errors import UsageError
@@ -38,6 +39,8 @@ __all__ = ["Change", "Glance", "change_between", "mark_cuts"]
 _SIDE_PX = 48
 _SAMPLES = 4
 """Samples a side that are averaged into one small pixel."""
+
+_Small = Float32[np.ndarray, "th tw 3"]
 
 _BLOCK_PX, _REACH_PX = 6, 4
 _LEAST_CONTRAST = 6.0
@@ -79,9 +82,7 @@ class Glance:
         """Make a frame small, at the same cost for every frame size."""
         height, width = frame.rgb.shape[:2]
         rows, columns = (max(round(_SIDE_PX * side / max(height, width)), 1) for side in (height, width))
-        down, across = _places(height, rows), _places(width, columns)
-        small = frame.rgb[down[:, None], across].reshape(rows, _SAMPLES, columns, _SAMPLES, 3).mean((1, 3), np.float32)
-        small *= 255 / np.iinfo(frame.rgb.dtype).max
+        small = _small(frame.rgb, rows, columns) * np.float32(255 / np.iinfo(frame.rgb.dtype).max)
         luma = small @ np.array([0.299, 0.587, 0.114], np.float32)
         bins = (small / 32).astype(np.int64).clip(0, 7) @ np.array([64, 8, 1])
         counts = np.bincount(bins.ravel(), minlength=512)
@@ -201,6 +202,15 @@ def _level_of(scene: list[Glance]) -> float:
     return min((change_between(a, b).size for a, b in itertools.pairwise(scene)), default=0.0)
 
 
+def _small(rgb: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"], rows: int, columns: int) -> _Small:
+    """Means of `_SAMPLES` squared samples. Whole numbers are added, rows first: ten times as fast as one mean."""
+    height, width = rgb.shape[:2]
+    sum_kind = np.uint16 if rgb.dtype == np.uint8 else np.uint32
+    tall = np.add.reduce(rgb[_places(height, rows)].reshape(rows, _SAMPLES, width, 3), axis=1, dtype=sum_kind)
+    samples = tall[:, _places(width, columns)].reshape(rows, columns, _SAMPLES, 3)
+    return _total(samples[:, :, k] for k in range(_SAMPLES)).astype(np.float32) / np.float32(_SAMPLES**2)
+
+
 def _places(length: int, count: int) -> np.ndarray:
     """Sample places along a side of `length` pixels, `_SAMPLES` for each of `count` small pixels."""
     return ((np.arange(count * _SAMPLES) + 0.5) * length / (count * _SAMPLES)).astype(np.int64)
@@ -213,5 +223,13 @@ def _unexplained(source: Float32[np.ndarray, "th tw"], target: Float32[np.ndarra
     rows, columns = height // tall, width // wide
     area = (slice(0, rows * tall), slice(0, columns * wide))
     moved = sliding_window_view(np.pad(source, _REACH_PX, mode="edge"), source.shape)[..., *area]
-    blocks = np.abs(moved - target[area]).reshape(-1, rows, tall, columns, wide).mean((2, 4))
-    return float(blocks.min(0).mean())
+    apart = moved - target[area]
+    apart = np.abs(apart, out=apart).reshape(-1, rows, tall, columns * wide)
+    bands = _total(apart[:, :, k] for k in range(tall)).reshape(-1, rows, columns, wide)
+    sums = _total(bands[..., k] for k in range(wide))
+    return float(sums.min(0).mean()) / (tall * wide)
+
+
+def _total(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """The sum of arrays of one shape: numpy's own sum over a short axis takes three times as long."""
+    return functools.reduce(np.add, parts)
