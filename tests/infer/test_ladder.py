@@ -249,7 +249,7 @@ def test_memory_is_given_back_when_holes_add_up_and_the_mark_never_rises(monkeyp
     monkeypatch.setattr("stinet.runtime.resident_memory_bytes", lambda: resident[0])
     monkeypatch.setattr("stinet.runtime.release_memory", lambda: given_back.append(resident[0]))
     runner = Runner(Repeat(), TileConfig(), Notes(), budget_bytes=1 << 30)
-    for now in (900, 1000, 1000, 1000, 1020, 1029, 1040, 1010, 1071, 1100):
+    for now in (600, 900, 1000, 980, 1020, 1149, 1160, 1010, 1200, 1150, 1300):
         resident[0] = now
         runner.tidy()
-    assert given_back == [900, 1000, 1000, 1040, 1071, 1100]
+    assert given_back == [1160, 1200, 1300]

@@ -43,11 +43,11 @@ _OUTPUT_SHARE = 0.25
 """Part of the memory that the finished frames of a window may take."""
 
 
-_HOLES = 1.03
+_HOLES = 1.15
 """Memory may be so many times what it was after one of the first windows before what is free of it is given back."""
 
-_FIRST = 3
-"""Windows after which everything has had its full size once."""
+_FIRST = 4
+"""Windows after which everything has had its full size once; the first one may be shorter."""
 
 
 class Picture:
@@ -152,15 +152,14 @@ class Runner:
     def tidy(self) -> None:
         """Call it between two windows: memory that is free is kept for the next one, as long as no holes add up.
 
-        Giving all of it back each time would cost a third of the time of a fast model: the system clears every page.
+        Giving it back costs the next window a tenth of its time and more: the system clears every page anew.
         """
         now = runtime.resident_memory_bytes()
         self._windows += 1
         if now is not None and self._windows <= _FIRST:
             self._resident = max(self._resident, now)
-        elif now is not None and now <= self._resident * _HOLES:
-            return
-        runtime.release_memory()
+        elif now is None or now > self._resident * _HOLES:
+            runtime.release_memory()
 
     def clip_bytes(self, size: tuple[int, int], *, per_interval: int = 2) -> int:
         """Estimated memory of a window at its peak: a tile's features and the finished frames. Chooses first."""

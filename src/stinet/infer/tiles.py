@@ -123,5 +123,6 @@ def _ramp(start: int, stop: int, length: int, halo_px: int, scale: int) -> Float
 
 
 def _kept(frames: Float[Tensor, "u 3 h w"], keep: Sequence[int]) -> Float[Tensor, "k 3 h w"]:
-    chosen = frames if list(keep) == list(range(frames.shape[0])) else frames[list(keep)]
+    is_run = list(keep) == list(range(keep[0], keep[0] + len(keep)))  # as of every window: no copy is made
+    chosen = frames[keep[0] : keep[-1] + 1] if is_run else frames[list(keep)]
     return chosen.detach().to("cpu", torch.float32)
