@@ -21,6 +21,7 @@ from stinet.config import EncodeConfig, ReadConfig, Tile, TileConfig, UpscaleCon
 from stinet.errors import InputError, OutputError, UsageError
 from stinet.upscale import Progress, Summary, output_size, upscale_video
 from stinet.video.encode import SegmentWriter
+from stinet.video.frame import Frame
 from stinet.video.lock import OutputLock
 from stinet.video.read import probe, read_frames
 
@@ -275,6 +276,32 @@ def test_an_error_of_the_decoder_surfaces_and_leaves_no_file(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"11\.png"):
         up(folder, tmp_path / "b.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["shots"]
+
+
+def test_the_first_frame_comes_of_a_short_window_and_the_network_runs_ahead_of_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows_made: list[int] = []
+    held = threading.Event()
+
+    class Counted(Repeat):
+        def run(self, states: Any, times: Any, nodes: Any, tile: Any = None) -> Any:
+            windows_made.append(len(states))
+            if len(windows_made) == 3:
+                held.set()  # two windows wait for an encoder that has not taken a frame yet
+            return super().run(states, times, nodes, tile)
+
+    write = SegmentWriter.write
+
+    def wait_and_write(self: SegmentWriter, frame: Frame) -> None:
+        assert held.wait(30)
+        write(self, frame)
+
+    monkeypatch.setattr(SegmentWriter, "write", wait_and_write)
+    source = film(tmp_path / "a.mp4", pictures(20))
+    up(source, tmp_path / "b.mp4", fn=Counted())
+    assert windows_made[0] == 2
+    assert max(windows_made) > 8
 
 
 def test_progress_counts_up_to_what_was_expected(tmp_path: Path) -> None:

@@ -416,3 +416,12 @@ def test_a_long_still_before_a_cut_is_computed_once() -> None:
     made, _ = made_of(scenes_of([Fraction(0), Fraction(10)], {1}), "60", fn)
     assert len(made) == 603
     assert fn.clips == [1, 1]
+
+
+def test_the_first_window_of_a_film_may_be_shorter() -> None:
+    fn = Repeat(scale=1, reach=2)
+    begins = scenes_of(even(11), {6})
+    drawn = windows(runner(fn), begins, OutputRule.parse("x2"), period=PERIOD, core=3, first_core=1)
+    assert [(one.first, one.sources) for one in drawn] == [(0, 1), (1, 3), (4, 2), (6, 3), (9, 2)]
+    one_frame = windows(runner(fn), film_of(even(1)), OutputRule.parse("x2"), period=PERIOD, core=3, first_core=1)
+    assert [(one.first, one.sources) for one in one_frame] == [(0, 1)]

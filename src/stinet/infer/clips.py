@@ -138,18 +138,20 @@ def windows(
     tick: Fraction = Fraction(1, 1000),
     is_constant_rate: bool = False,
     core: int = 0,
+    first_core: int = 0,
     size: tuple[int, int] | None = None,
     result: Result | None = None,
 ) -> Iterator[Window]:
     """The windows of a film, in order; each may be made or left out.
 
     `period` is the nominal source period in seconds, `tick` the precision of source times, `is_constant_rate` as the
-    container declares it, `core` the source frames whose outputs a window makes (0: the runner chooses), `size` the
-    (height, width) of the output where it is not the function's own. `result` counts what is drawn.
+    container declares it, `core` the source frames whose outputs a window makes (0: the runner chooses), `first_core`
+    those of the film's first window (0: as many; fewer show something sooner), `size` the (height, width) of the output
+    where it is not the function's own. `result` counts what is drawn.
     """
     result = Result() if result is None else result
     film = Film(rule, result, runner.notes, period=period, tick=tick, is_constant_rate=is_constant_rate)
-    for cut, held in _cuts(frames, film, runner, core):
+    for cut, held in _cuts(frames, film, runner, core, first_core):
         window = Window(runner, cut, size, held)
         result.frames_out += len(window.times)
         yield window
@@ -193,27 +195,31 @@ def upscale_frames(
         yield dataclasses.replace(waiting, duration=max(result.end - waiting.time, tick))
 
 
-def _cuts(frames: Iterable[Frame], film: Film, runner: Runner, core: int) -> Iterator[tuple[_Cut, int]]:
+def _cuts(
+    frames: Iterable[Frame], film: Film, runner: Runner, core: int, first_core: int
+) -> Iterator[tuple[_Cut, int]]:
     """Clips of the film, and how many frames the last one holds."""
     reach, right = runner.reach, max(runner.reach, 1)
     held: deque[_Source] = deque()
     first = 0  # place in `held` of the first source frame whose outputs are still due
+    now = core  # source frames of the next window
     for number, frame in enumerate(frames):
         if number == 0:
             height, width = frame.rgb.shape[:2]
             core = core or runner.choose((height, width), per_interval=film.rule.frames_per_interval(film.period))
             core = min(core, _core_at_once(film.rule, film.period, reach + right - 1))
+            now = min(first_core or core, core)
         step = film.advance(frame)
         if held:
             held[-1].due += step.before
         if step.is_apart:
             yield from ((cut, 0) for cut in _rest(held, first, core, reach))
             held.clear()
-            first = 0
+            first, now = 0, core
         held.append(_Source.of(number, frame, step.early))
-        if len(held) >= first + core + right:
-            yield _cut(held, first, first + core, reach), 0
-            first += core
+        if len(held) >= first + now + right:
+            yield _cut(held, first, first + now, reach), 0
+            first, now = first + now, core
             while first > reach:
                 held.popleft()
                 first -= 1

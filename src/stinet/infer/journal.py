@@ -31,7 +31,8 @@ from stinet.video.disk import disk_errors, sync_folder
 
 __all__ = ["Journal", "NoJournal", "differences", "journal_folder"]
 
-_FORMAT = 1
+_FORMAT = 2
+"""Another one draws other windows, or writes other lines."""
 
 _NAME = "journal.jsonl"
 

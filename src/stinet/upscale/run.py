@@ -4,7 +4,7 @@
                         thread                   this thread   thread
 
 Everything that can be refused is refused before the first frame is computed. The clip function is handed in: this
-file knows no model. In memory: one window of the clip and two short queues, whatever the length.
+file knows no model. In memory: one window of the clip and two queues of as many frames, whatever the length.
 
 A run that goes on decodes its source again, draws the same windows and leaves out those whose segments are done: a
 film is decoded hundreds of times faster than it is computed, and nothing has to be guessed.
@@ -37,8 +37,15 @@ from stinet.video.scenes import mark_cuts
 
 __all__ = ["upscale_video"]
 
-_QUEUED = 4
-"""Source frames decoded ahead."""
+_SPARE = 2
+"""Frames that either queue holds beyond those of a window. The network takes and gives a window at once: with shorter
+queues it would wait for the decoder before every window, and for the encoder after it."""
+
+_MOST_QUEUED = 32
+"""Frames of a window that wait for the encoder: a window of many is made in parts."""
+
+_FIRST_CORE = 1
+"""Source frames whose outputs the first window makes: it shows something soon, and costs a few frames of context."""
 
 
 def upscale_video(
@@ -119,17 +126,24 @@ class _Run:
 
     def _choose(self) -> None:
         plan = self.plan
-        per_interval = plan.rule.frames_per_interval(plan.period)
-        self.runner.choose((plan.info.height, plan.info.width), per_interval=per_interval, window=plan.config.window)
+        shape = (plan.info.height, plan.info.width)
+        self.runner.choose(shape, per_interval=self.per_interval, window=plan.config.window)
+
+    @property
+    def per_interval(self) -> int:
+        """Output frames of a source interval, about."""
+        return self.plan.rule.frames_per_interval(self.plan.period)
 
     def make(self, progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None) -> None:
         """Make every segment that is not done."""
         number, sources = 0, 0
         recorder = _Recorder(self.output, self.journal)
         with ExitStack() as stack:
-            frames = stack.enter_context(closing(in_background(_source_frames(self.plan, self.notes), _QUEUED)))
+            ahead = self.runner.core + _SPARE
+            frames = stack.enter_context(closing(in_background(_source_frames(self.plan, self.notes), ahead)))
             stack.callback(recorder.discard)
-            sink = stack.enter_context(Sink(recorder, depth=2))
+            behind = min(self.runner.core * self.per_interval, _MOST_QUEUED) + _SPARE
+            sink = stack.enter_context(Sink(recorder, depth=behind))
             for window in self._windows(frames):
                 if number >= self.resumed:
                     self._make(window, sink, progress)
@@ -157,6 +171,7 @@ class _Run:
             tick=plan.tick,
             is_constant_rate=plan.info.is_constant_rate,
             core=self.runner.core,
+            first_core=_FIRST_CORE,
             size=(height, width),
             result=self.result,
         )
