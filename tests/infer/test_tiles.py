@@ -34,6 +34,7 @@ def test_tiled_equals_whole_for_a_local_function(height: int, width: int, side: 
     assert (tiled - run(None)).abs().max() < 1e-6
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(20, 80), st.integers(0, 8))
 def test_tiles_cover_every_pixel_and_stay_inside(height: int, width: int, side: int, halo: int) -> None:
     seen = torch.zeros(height, width)
