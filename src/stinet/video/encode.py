@@ -367,7 +367,8 @@ def _packed(frame: Frame, choice: EncoderChoice) -> VideoFrame:
         fit = widen if is_deep else reduce
         rgb, alpha = fit(rgb), None if alpha is None else fit(alpha)
     if alpha is None:
-        return VideoFrame.from_ndarray(rgb, format="rgb48le" if is_deep else "rgb24")
+        # no copy: swscale reads it where it lies, and an encoder that wants RGB copies what it keeps
+        return VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb48le" if is_deep else "rgb24")
     rgba = np.concatenate((rgb, alpha[..., None]), axis=2)
     return VideoFrame.from_ndarray(rgba, format="rgba64le" if is_deep else "rgba")
 
