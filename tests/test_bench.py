@@ -239,8 +239,9 @@ def test_what_is_not_there_is_named_with_the_reason(canned: pytest.MonkeyPatch) 
 def test_tables_have_a_cell_for_every_column(canned: pytest.MonkeyPatch) -> None:
     result = run_canned(threads=(1,), precisions=("float32", "int8"))
     run = WholeRun(
-        seconds=3.0, first_frame_s=1.0, model_s=2.0, span_s=2.5, frames_in=2, frames_out=4, peak_memory_bytes=5
-    )
+        seconds=3.0, first_frame_s=1.0, model_s=2.0, span_s=2.5, frames_in=2, frames_out=4, peak_memory_bytes=5,
+        cpu_s=2.6, model_cpu_s=2.0, first_frame_cpu_s=0.9,
+    )  # fmt: skip
     subject = Subject(model="stinet-xs")
     result.whole = [bench._whole_row(subject, (32, 24), {subject: [run], subject.yardstick: [run]})]
     result.rooflines = [bench.Roofline(subject=subject, size=(32, 24), phases=(_phase("flow", 2.0, 1.0),))]
@@ -251,6 +252,9 @@ def test_tables_have_a_cell_for_every_column(canned: pytest.MonkeyPatch) -> None
     plain = result.to_json()
     assert plain["whole"][0]["overhead"] == pytest.approx(0.5)
     assert plain["whole"][0]["idle"] == pytest.approx(0.2)
+    assert plain["whole"][0]["cpu_overhead"] == pytest.approx(0.3)
+    both = Subject(model="stinet-xs", threads=2)
+    assert bench._whole_row(both, (32, 24), {both: [run], both.yardstick: [run]}).cpu_overhead is None
     assert plain["rooflines"][0]["furthest"] == "flow"
     assert plain["machine"]["cores"] >= 1
 
@@ -328,6 +332,7 @@ def test_a_whole_command_is_a_process_that_makes_a_film(tmp_path: Path) -> None:
     assert (tmp_path / "result.mp4").stat().st_size > 0
     assert 0 < run.model_s <= run.span_s < run.seconds
     assert 0 < run.first_frame_s <= run.seconds
+    assert 0 < run.model_cpu_s < run.first_frame_cpu_s < run.cpu_s
     assert run.peak_memory_bytes > 50e6
     assert run.overhead > 0
     assert 0 <= run.idle < 1

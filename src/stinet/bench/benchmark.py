@@ -143,8 +143,11 @@ class WholeRow:
     real_time: float
     against_flow: float
     overhead: float
+    cpu_overhead: float | None
+    """The same in seconds of the processor; None: several threads, which are not told apart."""
     idle: float
     first_frame_s: float
+    first_frame_cpu_s: float
     peak_memory_bytes: int
 
 
@@ -343,8 +346,10 @@ def _whole_row(subject: Subject, size: tuple[int, int], figures: Mapping[Subject
         real_time=runs[0].frames_out / median(seconds) / REAL_TIME,
         against_flow=median_ratio([run.seconds for run in figures[subject.yardstick]], seconds),
         overhead=median([run.overhead for run in runs]),
+        cpu_overhead=median([run.cpu_overhead for run in runs]) if subject.threads == 1 else None,
         idle=median([run.idle for run in runs]),
         first_frame_s=median([run.first_frame_s for run in runs]),
+        first_frame_cpu_s=median([run.first_frame_cpu_s for run in runs]),
         peak_memory_bytes=max(run.peak_memory_bytes for run in runs),
     )
 

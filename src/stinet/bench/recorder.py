@@ -41,6 +41,8 @@ class Spent:
     """Inside the clip function."""
     cpu_s: float = 0.0
     """Of the processor, in all threads, meanwhile: a machine that others use changes it little."""
+    caller_cpu_s: float = 0.0
+    """Of the processor, by the thread that called it alone."""
     prepared_px: int = 0
     """Source pixels that went through `prepare`."""
     runs: list[tuple[Lengths, int]] = field(default_factory=list)
@@ -96,12 +98,14 @@ class Recorder:
 
     def _timed(self, call: Callable[[], Any]) -> Any:
         begin, cpu = self._clock(), time.process_time()
+        caller_cpu = time.thread_time()
         self.first = begin if self.first is None else self.first
         result = call()
         finish(torch.device(getattr(self.fn, "device", "cpu")).type)
         self.last = self._clock()
         self.spent.seconds += self.last - begin
         self.spent.cpu_s += time.process_time() - cpu
+        self.spent.caller_cpu_s += time.thread_time() - caller_cpu
         return result
 
 

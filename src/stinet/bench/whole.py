@@ -3,9 +3,12 @@
     overhead = seconds of the process / seconds inside the clip function - 1
     idle     = share of the time from the network's first call to its last in which it was not called
 
-Both sides of either ratio are of the same process, so that a busy machine does not blur them. The process is the
-command without its printing: it prepares threads, builds the clip function and hands it to the driver, as
-`face.upscale_video` does. Peak memory is the process's own.
+Both sides of either ratio are of the same process, so that a busy machine does not blur them. By the clock, decoder
+and encoder cost nothing while they have a core of their own; in seconds of the processor every thread counts. Those
+are told of one thread only: they are taken in the thread that calls the network.
+
+The process is the command without its printing: it prepares threads, builds the clip function and hands it to the
+driver, as `face.upscale_video` does. Peak memory is the process's own.
 
 `python -m stinet.bench.whole JSON` is that process; torch is loaded there after its threads are set.
 """
@@ -39,6 +42,12 @@ class WholeRun:
     """Inside the clip function."""
     span_s: float
     """From its first call to the end of its last."""
+    cpu_s: float
+    """Of the processor, all threads of the process."""
+    model_cpu_s: float
+    """Of them inside the clip function, in the thread that calls it."""
+    first_frame_cpu_s: float
+    """Of them until the first frame was handed to the encoder."""
     frames_in: int
     frames_out: int
     peak_memory_bytes: int
@@ -52,6 +61,11 @@ class WholeRun:
     def idle(self) -> float:
         """Share of its span in which the network was not at work."""
         return 1 - self.model_s / self.span_s
+
+    @property
+    def cpu_overhead(self) -> float:
+        """What the command adds to the model's own seconds of the processor, where the model has one thread."""
+        return self.cpu_s / self.model_cpu_s - 1
 
 
 def run_whole(subject: "Subject", film: Path, output: Path) -> WholeRun:
@@ -89,18 +103,21 @@ def _measured(wish: dict[str, Any]) -> dict[str, Any]:
     from stinet.upscale import upscale_video
 
     fn = Recorder(build(Subject(**wish["subject"])))
-    first: list[float] = []
+    first: list[tuple[float, float]] = []
 
     def hear(_: object) -> None:
         if not first:
-            first.append(time.time())
+            first.append((time.time(), time.process_time()))
 
     config = UpscaleConfig(overwrite=True, restart=True)
     summary = upscale_video(wish["film"], wish["output"], fn=fn, config=config, progress=hear)
     return {
-        "first_frame_s": first[0] - wish["began"],
+        "first_frame_s": first[0][0] - wish["began"],
         "model_s": fn.spent.seconds,
         "span_s": fn.last - (fn.first or 0.0),
+        "cpu_s": time.process_time(),
+        "model_cpu_s": fn.spent.caller_cpu_s,
+        "first_frame_cpu_s": first[0][1],
         "frames_in": summary.frames_in,
         "frames_out": summary.frames_out,
         "peak_memory_bytes": summary.peak_memory_bytes,

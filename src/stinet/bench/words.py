@@ -106,8 +106,8 @@ def _model(row: ModelRow) -> Row:
 
 def _whole(result: Benchmark) -> Table:
     head = (
-        "size", *_SUBJECT, "frames", "s", "frames/s", "x real time", "x flow+bicubic", "overhead", "idle",
-        "first frame", "memory",
+        "size", *_SUBJECT, "frames", "s", "frames/s", "x real time", "x flow+bicubic", "overhead", "of CPU",
+        "idle", "first frame", "of CPU", "memory",
     )  # fmt: skip
     return Table("whole commands", head, [_command(row) for row in result.whole])
 
@@ -122,8 +122,10 @@ def _command(row: WholeRow) -> Row:
         f"{row.real_time:.2f}",
         f"{row.against_flow:.3f}",
         f"{row.overhead:.0%}",
+        "" if row.cpu_overhead is None else f"{row.cpu_overhead:.0%}",
         f"{row.idle:.1%}",
         f"{row.first_frame_s:.2f} s",
+        f"{row.first_frame_cpu_s:.2f} s",
         bytes_text(row.peak_memory_bytes),
     )
 
