@@ -312,7 +312,7 @@ def _modules(net: STINet | None, phase: str) -> list[nn.Module]:
         "ST-FI": [net.interpolate],
         "ST-LR": list(net.local),
         "ST-GR": [net.relate],
-        "reconstruction": [net.reconstruct],
+        "reconstruction": [net.reconstruct, net.compose],
         "around": [net.draft_heads],  # trained with, and left out of inference
     }
     return [module for module in parts.get(phase, []) if module is not None]

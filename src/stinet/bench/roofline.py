@@ -217,7 +217,7 @@ def hooked(
     """Hear of every phase's begin and end."""
     parts: list[tuple[str, nn.Module | None]] = [
         ("S-SR", net.features_net), ("ST-FI", net.interpolate), *(("ST-LR", module) for module in net.local),
-        ("ST-GR", net.relate), ("reconstruction", net.reconstruct),
+        ("ST-GR", net.relate), ("reconstruction", net.reconstruct), ("reconstruction", net.compose),
     ]  # fmt: skip
     handles = []
     for phase, module in parts:
