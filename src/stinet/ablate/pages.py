@@ -142,6 +142,8 @@ def _view(plan: Plan, table: str, found: Sequence[Finding], name: str | None) ->
         notes.append("our clips are none of the paper's sets: its figures are those of Vid4")
     if table == "fig7":
         notes.append("the paper draws this curve without figures; its text says that 0.1 is best on both axes")
+    if table == "6":
+        notes.append("compared with TMNet, not with the full model")
     if table == "5" and "weights" in plan.bases:
         notes.append(f"these rows go on from {Path(plan.bases['weights'].start).name} for {plan.steps:,} steps")
     return TableView(caption=TABLES[table], head=head, rows=rows, note="; ".join(notes))
