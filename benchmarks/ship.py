@@ -4,6 +4,7 @@
 
 Both are measured by `stinet evaluate`'s protocol on every set of clips; the first set decides. The weights go to
 src/stinet/weights/NAME.safetensors in half size with the figures in their header, the card to NAME.md beside them.
+Ranges for int8 fit no other weights: `--corpus DIR` finds new ones (calibrate.py); without it the old ones are removed.
 `--force` replaces in any case (another network). The run's state lies beside its weights; it is kept as
 state/NAME.safetensors, averages and moments in half size, so that the next run can start from it.
 """
@@ -13,9 +14,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from calibrate import calibrate
+
 from stinet.catalogue import WEIGHTS, clip_function
 from stinet.checkpoint import as_half, load_model, load_tensors, read_header, save_model, save_tensors
 from stinet.data.benchmarks import find_clips
+from stinet.engines.ranges import ranges_file
 from stinet.evaluate import benchmark
 from stinet.evaluate.measuring import Measures
 from stinet.report.tables import table
@@ -81,6 +85,7 @@ def main() -> None:
     parser.add_argument("--clips", nargs="+", required=True, metavar="SET=DIR")
     parser.add_argument("--device", required=True, help="what it was trained on, in words")
     parser.add_argument("--recipe", help="how it was trained, in words; default: the recipe of that name")
+    parser.add_argument("--corpus", type=Path, help="videos to find ranges for int8 on")
     parser.add_argument("--force", action="store_true")
     options = parser.parse_args()
     folders = {name: Path(folder) for name, _, folder in (item.partition("=") for item in options.clips)}
@@ -113,6 +118,11 @@ def main() -> None:
     save_model(target, net, as_half(net.state_dict()), {**about, **new})
     target.with_suffix(".md").write_text(card, encoding="utf-8")
     print(f"shipped: {target} and its card; {before}")
+    ranges_file(target).unlink(missing_ok=True)
+    if options.corpus:
+        calibrate(options.name, options.corpus)
+    else:
+        print(f"int8 is missing now: python benchmarks/calibrate.py {options.name} --clips CORPUS")
     keep_state(options.weights.with_name("state.safetensors"), STATES / f"{options.name}.safetensors")
 
 

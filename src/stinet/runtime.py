@@ -29,6 +29,7 @@ __all__ = [
     "fix_threads",
     "has_avx512",
     "has_bfloat16",
+    "has_int8",
     "kept_signal_stack",
     "launched_processes",
     "may_write",
@@ -98,6 +99,11 @@ def has_bfloat16(kind: str = "cpu") -> bool:
 def has_avx512() -> bool:
     """Whether the processor has AVX-512 instructions."""
     return bool({"avx512_f", "avx512f"} & _cpu_flags())
+
+
+def has_int8() -> bool:
+    """Whether the processor adds products of 8 bits without losing any to sums of 16 bits, and quickly."""
+    return bool({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "neon_i8mm", "i8mm"} & _cpu_flags())
 
 
 def prepare_threads() -> bool:

@@ -9,6 +9,7 @@ Against the network's own code, and equal to it but for rounding:
 
     warp                 a deformable convolution with the identity as its weights, the flow clamped to the picture
     modulated sampling   grid_sample with groups as pictures; of more than one tap a DeformableConvolution
+    convolutions         those that are to be computed in 8 bits read rounded inputs, by rounded weights
     bicubic estimate     a 5x5 convolution to all sub-pixels, added to the heads before they are unfolded
     flow of the HR grid  likewise
     gain                 multiplied into the heads' weights
@@ -33,6 +34,7 @@ from openvino import opset13 as op
 from torch import Tensor, nn
 
 from stinet.config import ModelConfig
+from stinet.engines.ranges import Range, Ranges
 from stinet.model.blocks import SLOPE
 from stinet.model.interpolate import enlarge_flow
 from stinet.model.relate import adjacency
@@ -66,12 +68,13 @@ def unsupported(config: ModelConfig) -> str:
     return ", ".join(other + (["relate lstm"] if config.relate == "lstm" else []))
 
 
-def features_graph(net: STINet) -> openvino.Model:
-    """S-SR: frames (n 3 h w) to L and H."""
+def features_graph(net: STINet, ranges: Ranges | None = None) -> openvino.Model:
+    """S-SR: frames (n 3 h w) to L and H; convolutions that `ranges` names are computed in 8 bits."""
     frames = _parameter("frames", -1, 3, -1, -1)
     parts: Any = net.features_net
-    low = _blocks(_leaky(_conv(frames, parts.head)), parts.low)
-    high = _blocks(_leaky(_conv(low, parts.lift)), parts.high)
+    conv = _Convolutions(net, ranges or {})
+    low = conv.blocks(_leaky(conv(frames, parts.head)), parts.low)
+    high = conv.blocks(_leaky(conv(low, parts.lift)), parts.high)
     return _model([low, high], [frames], "features")
 
 
@@ -97,8 +100,10 @@ def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
     return given
 
 
-def restore_graph(net: STINet, line: Timeline) -> openvino.Model:
+def restore_graph(net: STINet, line: Timeline, ranges: Ranges | None = None) -> openvino.Model:
     """Everything after S-SR, for clips with as many frames in every interval as `line` has.
+
+    Convolutions that `ranges` names are computed in 8 bits.
 
     Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w; dy, dx), and by frame size alone the
     grids `lowest` and `highest` (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 2 h w:
@@ -106,14 +111,15 @@ def restore_graph(net: STINet, line: Timeline) -> openvino.Model:
     a frame); and those of `times_of`.
     Output: frames (u 3 sh sw), not clamped.
     """
-    return _Writer(net, line).model()
+    return _Writer(net, line, ranges or {}).model()
 
 
 class _Writer:
     """Writes one graph, top to bottom as `STINet.restore`."""
 
-    def __init__(self, net: STINet, line: Timeline) -> None:
+    def __init__(self, net: STINet, line: Timeline, ranges: Ranges) -> None:
         self.net: Any = net
+        self._conv = _Convolutions(net, ranges)
         self.line = line
         self.has_flow = line.sources > 1
         self.parameters: dict[str, Node] = {}
@@ -180,11 +186,11 @@ class _Writer:
         """Mnet; both flows are (dy, dx) here, and so are its corrections."""
         net = self.net.interpolate.motion
         order = [1, 0, 3, 2, *range(4, net.entry.in_channels)]
-        entry = _leaky(_conv(op.concat(seen, 1), net.entry, inputs=order))
-        motion = _leaky(_conv(_blocks(entry, net.blocks), net.exit))
+        entry = _leaky(self._conv(op.concat(seen, 1), net.entry, inputs=order))
+        motion = _leaky(self._conv(self._conv.blocks(entry, net.blocks), net.exit))
         if net.correction is None:
             return motion, None
-        return motion, _exact(_conv(motion, net.correction, outputs=[1, 0, 3, 2, 4]))
+        return motion, _exact(self._conv(motion, net.correction, outputs=[1, 0, 3, 2, 4]))
 
     def _made(
         self, motion: Node, given: tuple[Node, Node], ends: tuple[list[int], list[int]],
@@ -200,17 +206,17 @@ class _Writer:
         halves = [[_frames(side, 0, count), _frames(side, count, 2 * count)] for side in sides]
         entered = op.concat(
             [
-                _leaky(_conv(op.concat([motion, halves[0][level], halves[1][level]], 1), branch.entry))
+                _leaky(self._conv(op.concat([motion, halves[0][level], halves[1][level]], 1), branch.entry))
                 for level, branch in enumerate((pnet.low, pnet.high))
             ],
             0,
         )
-        joint = op.concat([entered, _blocks(entered, pnet.shared)], 1)
+        joint = op.concat([entered, self._conv.blocks(entered, pnet.shared)], 1)
         out = []
         for level, branch in enumerate((pnet.low, pnet.high)):
             first, _ = branch.after
-            half = _leaky(_conv(_frames(joint, level * count, (level + 1) * count), first))
-            out.append(_conv(half, branch.exit))
+            half = _leaky(self._conv(_frames(joint, level * count, (level + 1) * count), first))
+            out.append(self._conv(half, branch.exit))
         return op.add(op.concat(out, 0), _mix(sides, [_twice(share) for share in shares], keep=_plain))
 
     def _joined(self, given: Node, made: Node, level: int) -> list[Node]:
@@ -247,16 +253,16 @@ class _Writer:
         aligned = []
         for side, name in enumerate(("previous", "following")):
             flow = None if flows is None else _twice(flows[side])
-            beside = self._beside(_conv(x, weights.offsets.neighbour[name]), index[name])
+            beside = self._beside(self._conv(x, weights.offsets.neighbour[name]), index[name])
             if flow is not None:
                 beside = self._warp(beside, flow, self.net.config.offset_channels)
-            s = _leaky(op.add(_conv(x, weights.offsets.centre[name]), beside))
-            s = _conv(s, weights.offsets.second[name])
+            s = _leaky(op.add(self._conv(x, weights.offsets.centre[name]), beside))
+            s = self._conv(s, weights.offsets.second[name])
             if module.exchange is not None:
                 s = self._exchanged(module.exchange[name], s)
             aligned.append(self._align(weights.align[name], self._beside(x, index[name]), s, flow))
-        fused = op.add(_conv(op.concat([aligned[0], x, aligned[1]], 1), weights.fusion.body), x)
-        return _blocks(fused, weights.fusion.blocks)
+        fused = op.add(self._conv(op.concat([aligned[0], x, aligned[1]], 1), weights.fusion.body), x)
+        return self._conv.blocks(fused, weights.fusion.blocks)
 
     def _beside(self, x: Node, index: list[int]) -> Node:
         """Of every frame its neighbour, in both halves of the batch."""
@@ -265,9 +271,9 @@ class _Writer:
     def _exchanged(self, exchange: Any, s: Node) -> Node:
         count = len(self.line.order)
         low, high = _frames(s, 0, count), _frames(s, count, 2 * count)
-        joint = _leaky(_conv(op.concat([low, high], 1), exchange.joint))
+        joint = _leaky(self._conv(op.concat([low, high], 1), exchange.joint))
         halves = [
-            _conv(op.concat([own, joint], 1), layer) for own, layer in ((low, exchange.low), (high, exchange.high))
+            self._conv(op.concat([own, joint], 1), layer) for own, layer in ((low, exchange.low), (high, exchange.high))
         ]
         return op.concat(halves, 0)
 
@@ -277,14 +283,14 @@ class _Writer:
         split, bound = 2 * groups * taps, align.max_offset_px
         is_point = taps == 1
         order = [place + 1 - 2 * (place % 2) for place in range(split)] if is_point else range(split)
-        raw = _exact(_conv(s, align.offsets, outputs=order))
+        raw = _exact(self._conv(s, align.offsets, outputs=order))
         offset = _exact(op.multiply(_exact(op.tanh(_exact(op.multiply(raw, _number(1 / bound))))), _number(bound)))
         if flow is not None:
             flow = _channels(flow, [1, 0]) if is_point else flow
             offset = _exact(op.add(offset, _exact(op.concat([flow] * (groups * taps), 1))))
-        mask = op.sigmoid(_conv(s, align.offsets, outputs=range(split, split + groups * taps)))
+        mask = op.sigmoid(self._conv(s, align.offsets, outputs=range(split, split + groups * taps)))
         if is_point:
-            return _conv(self._sampled(neighbour, offset, mask, groups), align.weight)
+            return self._conv(self._sampled(neighbour, offset, mask, groups), align.weight)
         made = _deformable(neighbour, offset, _values(align.weight.weight), mask, groups)
         return op.add(made, _bias(align.weight))
 
@@ -342,7 +348,7 @@ class _Writer:
     def _reconstructed(self, x: Node, base: Node) -> Node:
         net, count = self.net.reconstruct, len(self.line.order)
         parts = [
-            _conv(_frames(x, level * count, (level + 1) * count), head[0], gain=net.gain)
+            self._conv(_frames(x, level * count, (level + 1) * count), head[0], gain=net.gain)
             for level, head in enumerate((net.low, net.high))
         ]
         total = _exact(op.add(op.add(*parts), _subpixels(base, 3, net.scale, lambda dots: upsample(dots, net.scale))))
@@ -353,7 +359,7 @@ class _Writer:
         net, line = self.net.compose, self.line
         made = [place for place, which in enumerate(line.order) if which >= line.sources]
         *flows, mismatch = between
-        logits = _exact(op.add(_conv(_take(features, made), net.trust), _conv(mismatch, net.mismatch)))
+        logits = _exact(op.add(self._conv(_take(features, made), net.trust), self._conv(mismatch, net.mismatch)))
         parts = [_channels(logits, range(part * net.fold**2, (part + 1) * net.fold**2)) for part in range(3)]
         for part, name in ((1, "log_rest"), (2, "log_tau")):
             parts[part] = _exact(op.add(parts[part], self._input(name, len(made), 1, 1, 1)))
@@ -401,6 +407,56 @@ class _Writer:
         return _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1]))))
 
 
+class _Convolutions:
+    """Writes the convolutions of a network: in 8 bits those that `ranges` names, the others as they are."""
+
+    def __init__(self, net: STINet, ranges: Ranges) -> None:
+        self._ranges = {layer: ranges[name] for name, layer in net.named_modules() if name in ranges}
+        self._rounded: dict[Any, Node] = {}
+
+    def __call__(
+        self,
+        x: Node,
+        layer: Any,
+        *,
+        inputs: Sequence[int] | None = None,
+        outputs: Sequence[int] | None = None,
+        gain: float = 1.0,
+    ) -> Node:
+        """A layer's convolution, with its input or output channels in another order, or some of them.
+
+        Rounding before and after is what the engine makes 8-bit convolutions of.
+        """
+        assert isinstance(layer, nn.Conv2d)
+        weight, bias = _values(layer.weight), _values(layer.bias)  # pyright: ignore[reportArgumentType]
+        weight = weight if inputs is None else weight[:, list(inputs)]
+        if outputs is not None:
+            weight, bias = weight[list(outputs)], bias[list(outputs)]
+        side = [weight.shape[-1] // 2] * 2
+        kernel = _constant(gain * weight)
+        if layer in self._ranges:
+            given = self._ranges[layer]
+            scales = np.array(given.scales, np.float32)[slice(None) if inputs is None else list(inputs)]
+            scales = scales.reshape(1, -1, 1, 1)
+            x, kernel = self._rounded_input(x, given, scales), _rounded_kernel(gain * weight * scales)
+        made = op.convolution(x, kernel, [1, 1], side, side, [1, 1])
+        return op.add(made, _constant(gain * bias.reshape(1, -1, 1, 1)))
+
+    def blocks(self, x: Node, blocks: Any) -> Node:
+        """Residual blocks: the sum keeps its precision, whatever the convolutions beside it have."""
+        for block in blocks:
+            x = op.add(self(_leaky(self(x, block.first)), block.second), x)
+        return x
+
+    def _rounded_input(self, x: Node, given: Range, scales: np.ndarray) -> Node:
+        """One node for all layers that read the same numbers."""
+        key = (x.get_friendly_name(), given)
+        if key not in self._rounded:
+            low, high = given.low, given.high
+            self._rounded[key] = _rounded(x, (low * scales, high * scales), (low, high), 256)
+        return self._rounded[key]
+
+
 def _model(outputs: Sequence[Node], inputs: Sequence[Node], name: str) -> openvino.Model:
     make: Any = openvino.Model  # its stubs contradict each other
     return make([op.result(node) for node in outputs], list(inputs), name)
@@ -438,18 +494,16 @@ def _values(parameter: Tensor) -> Float[np.ndarray, "..."]:
     return parameter.detach().float().cpu().contiguous().numpy()
 
 
-def _conv(
-    x: Node, layer: Any, *, inputs: Sequence[int] | None = None, outputs: Sequence[int] | None = None, gain: float = 1.0
-) -> Node:
-    """A layer's convolution, with its input or output channels in another order, or some of them."""
-    assert isinstance(layer, nn.Conv2d)
-    weight, bias = _values(layer.weight), _values(layer.bias)  # pyright: ignore[reportArgumentType]
-    weight = weight if inputs is None else weight[:, list(inputs)]
-    if outputs is not None:
-        weight, bias = weight[list(outputs)], bias[list(outputs)]
-    side = [weight.shape[-1] // 2] * 2
-    made = op.convolution(x, _constant(gain * weight), [1, 1], side, side, [1, 1])
-    return op.add(made, _constant(gain * bias.reshape(1, -1, 1, 1)))
+def _rounded(x: Node, given: tuple[Any, Any], made: tuple[Any, Any], levels: int) -> Node:
+    """To the nearest of so many levels between the given ends, which become the made ones."""
+    ends = [_constant(np.asarray(end, np.float32)) for end in (*given, *made)]
+    return op.fake_quantize(x, *ends, levels)
+
+
+def _rounded_kernel(weight: np.ndarray) -> Node:
+    """To 8 bits, every output channel between its largest weight and the negative of it."""
+    most = np.maximum(np.abs(weight).max(axis=(1, 2, 3), keepdims=True), 1e-12)
+    return _rounded(_constant(weight), (-most, most), (-most, most), 255)
 
 
 def _bias(layer: nn.Conv2d) -> Node:
@@ -463,12 +517,6 @@ def _linear(x: Node, layer: nn.Linear) -> Node:
 
 def _leaky(x: Node) -> Node:
     return op.prelu(x, _constant(np.array([SLOPE], np.float32)))
-
-
-def _blocks(x: Node, blocks: Any) -> Node:
-    for block in blocks:
-        x = op.add(_conv(_leaky(_conv(x, block.first)), block.second), x)
-    return x
 
 
 def _slice(x: Node, start: int, stop: int, axis: int) -> Node:

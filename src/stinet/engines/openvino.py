@@ -6,10 +6,14 @@ and OpenVINO keeps what it compiled in the user's cache folder, so that a second
 times do not compile anything.
 
 Weights and all numbers in between are float32, or bfloat16 where that is asked for; places in the picture, the colours
-of the bicubic estimate and the small sums of ST-GR are float32 in any case. Waiting threads sleep, and none is bound
-to a core: a busy machine costs its share and no more.
+of the bicubic estimate and the small sums of ST-GR are float32 in any case. In int8 the convolutions that the ranges
+name (ranges.py) read and multiply numbers of 8 bits; all else is bfloat16 where the CPU has it.
+
+Waiting threads sleep, and none is bound to a core: a busy machine costs its share and no more.
 """
 
+import hashlib
+import json
 import tempfile
 import threading
 from collections import OrderedDict
@@ -25,6 +29,7 @@ from torch import Tensor
 from stinet import runtime
 from stinet.engines.compiled import KEPT_GRAPHS, GraphClip
 from stinet.engines.graph import features_graph, restore_graph, unsupported
+from stinet.engines.ranges import Ranges
 from stinet.errors import DeviceError, ModelError
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
@@ -36,6 +41,7 @@ _KEPT_FILES = 64
 """Compiled graphs in the user's cache folder, about 1 MB each."""
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_PRECISIONS = (*_HINTS, "int8")
 
 
 class OpenVinoClip(GraphClip):
@@ -49,22 +55,27 @@ class OpenVinoClip(GraphClip):
         *,
         threads: int | None = None,
         cache: Path | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         """`threads` None: as many as torch is set to; `cache` None: the user's cache folder.
 
+        `ranges` says what int8 is for, and must be found for these weights.
+
         Raises:
-            ModelError: a network of another kind than the compact ones.
-            DeviceError: no such precision.
+            ModelError: a network of another kind than the compact ones, or int8 without ranges.
+            DeviceError: no such precision, in general or on this CPU.
 
         """
         if other := unsupported(net.config):
             raise ModelError(f"the openvino engine does not run networks with {other}: use the torch engine")
-        if precision not in _HINTS:
-            raise DeviceError(f"precision {precision!r} is unknown to openvino: choose from {', '.join(_HINTS)}")
+        if precision not in _PRECISIONS:
+            raise DeviceError(f"precision {precision!r} is unknown to openvino: choose from {', '.join(_PRECISIONS)}")
+        if precision == "int8":
+            _check_int8(name, ranges)
         self.net = net.eval()
         self.name = name
         self.precision = precision
-        self.dtype = getattr(torch, precision)
+        self._ranges: Ranges = ranges or {}
         self.threads = threads
         self.scale: int = net.config.scale
         self.reach: int = net.reach
@@ -79,8 +90,9 @@ class OpenVinoClip(GraphClip):
 
     @property
     def identity(self) -> str:
-        """What PyTorch's is called, and the engine with its version: its bytes are others."""
-        return f"{self._torch.identity} openvino {openvino.__version__.split('-')[0]}"
+        """What PyTorch's is called, the engine with its version, and in int8 the ranges: the bytes are others."""
+        ranges = f" ranges {_short_hash(self._ranges)}" if self.precision == "int8" else ""
+        return f"{self._torch.identity} openvino {openvino.__version__.split('-')[0]}{ranges}"
 
     def at(self, *, precision: str, device: str) -> "OpenVinoClip":
         """The same network in another precision.
@@ -91,7 +103,9 @@ class OpenVinoClip(GraphClip):
         """
         if torch.device(device).type != "cpu":
             raise DeviceError(f"device {device!r}: the openvino engine computes on the CPU; use the torch engine there")
-        moved = OpenVinoClip(self.net, precision, self.name, threads=self.threads, cache=self._cache)
+        moved = OpenVinoClip(
+            self.net, precision, self.name, threads=self.threads, cache=self._cache, ranges=self._ranges
+        )
         moved._torch = self._torch
         return moved
 
@@ -102,7 +116,8 @@ class OpenVinoClip(GraphClip):
         with self._lock:
             compiled, request = self._graphs.pop(pattern, (None, None))
             if request is None:
-                graph = features_graph(self.net) if line is None else restore_graph(self.net, line)
+                ranges = self._ranges if self.precision == "int8" else {}
+                graph = features_graph(self.net, ranges) if line is None else restore_graph(self.net, line, ranges)
                 compiled = self._compiled(graph)
                 request = compiled.create_infer_request()
             if line is not None and pattern != self._last and self._last in self._graphs:
@@ -118,7 +133,7 @@ class OpenVinoClip(GraphClip):
 
     def _compiled(self, graph: openvino.Model) -> openvino.CompiledModel:
         settings = {
-            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
+            "INFERENCE_PRECISION_HINT": _HINTS[_beside_int8() if self.precision == "int8" else self.precision],
             "INFERENCE_NUM_THREADS": self.threads or torch.get_num_threads(),
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
@@ -132,6 +147,24 @@ class OpenVinoClip(GraphClip):
             openvino.save_model(graph, file, compress_to_fp16=False)
             with runtime.kept_signal_stack():
                 return _core().compile_model(_core().read_model(file), "CPU", settings)
+
+
+def _check_int8(name: str, ranges: Ranges | None) -> None:
+    if not ranges:
+        raise ModelError(
+            f"{name} has no ranges for int8, or they are of other weights: "
+            "make them with benchmarks/calibrate.py, or use bfloat16 or float32"
+        )
+    if not runtime.has_int8():
+        raise DeviceError("int8 is not worth it on this CPU, which has no VNNI instructions: use float32")
+
+
+def _beside_int8() -> str:
+    return "bfloat16" if runtime.has_bfloat16("cpu") else "float32"
+
+
+def _short_hash(ranges: Ranges) -> str:
+    return hashlib.sha256(json.dumps(sorted(ranges.items())).encode()).hexdigest()[:8]
 
 
 @cache
