@@ -10,7 +10,7 @@ import torch
 from stinet import catalogue
 from stinet.catalogue import clip_function, macs_per_pixel, models, network, stages, weights_file
 from stinet.checkpoint import save_model
-from stinet.config import PRESETS, ClipFunction
+from stinet.config import PRESETS, ClipFunction, Movable
 from stinet.errors import CheckpointError, DeviceError, ModelError, UsageError
 from stinet.model.stinet import STINet
 from stinet.peers.networks import build, save_rival
@@ -97,6 +97,22 @@ def test_an_engine_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delitem(sys.modules, "stinet.engines.onnx", raising=False)
     with pytest.raises(DeviceError, match=r"engine onnxruntime is not installed: run pip install 'stinet\[onnx\]'"):
         clip_function("stinet-xs", device="cpu", engine="onnxruntime")
+
+
+def test_the_precision_that_is_asked_for_is_had(file: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        fn = clip_function(str(file), device="cpu", precision=precision)
+        assert isinstance(fn, Movable)
+        assert fn.precision == precision
+
+
+def test_a_precision_that_cannot_be_had_is_refused(file: Path) -> None:
+    with pytest.raises(DeviceError, match="the torch engine has no int8: use --engine openvino"):
+        clip_function(str(file), device="cpu", precision="int8")
+    with pytest.raises(ModelError, match=r"blend\+bicubic is no network: it has no int8"):
+        clip_function("blend+bicubic", precision="int8")
+    with pytest.raises(DeviceError, match="precision 'half' is unknown: choose from"):
+        clip_function(str(file), device="cpu", precision="half")
 
 
 def test_another_scale_than_the_models_is_refused(file: Path) -> None:

@@ -74,7 +74,8 @@ def test_every_option_reaches_the_config(here: Path, calls: list[dict[str, Any]]
     words = """--fps 60000/1001 --cfr --slow-motion 4 --slow-audio drop --size 1080p --scene-cut 0.5 --dedup off
         --stream 2 --deinterlace auto --rate 24000/1001 --start 1:30 --seconds 0:00:05.5 --tile 64 --codec hevc
         --hardware --crf 12 --preset slow --pix-fmt yuv420p10le -e tune=grain -e x265-params=a=b --range full --restart
-        --max-pixels 3840x2160 --max-seconds 1:00:00 --max-memory 1.5G --device cpu --model blend+bicubic -y"""
+        --max-pixels 3840x2160 --max-seconds 1:00:00 --max-memory 1.5G --device cpu --engine torch
+        --precision float32 --model blend+bicubic -y"""
     assert stinet("upscale", "a.mp4", "-o", "out.mkv", *words.split()).code == 0
     config = config_of(calls)
     assert (config.fps, config.cfr, config.size) == ("60000/1001", True, "1080p")
@@ -89,6 +90,7 @@ def test_every_option_reaches_the_config(here: Path, calls: list[dict[str, Any]]
     assert (encode.pix_fmt, encode.range) == ("yuv420p10le", "full")
     assert encode.options == (("tune", "grain"), ("x265-params", "a=b"))
     assert (calls[0]["target"], calls[0]["model"], calls[0]["device"]) == (Path("out.mkv"), "blend+bicubic", "cpu")
+    assert (calls[0]["engine"], calls[0]["precision"]) == ("torch", "float32")
 
 
 def test_without_options_the_config_is_the_default_one(here: Path, calls: list[dict[str, Any]], stinet: Stinet) -> None:

@@ -67,6 +67,7 @@ class Task:
     """`output` is where results go, even if it is not there yet."""
     model: str = "stinet-s"
     engine: str = "auto"
+    precision: str = "auto"
     device: str = "auto"
     config: UpscaleConfig = UpscaleConfig()  # noqa: RUF009 (frozen)
     sample: Fraction | None = None
@@ -242,7 +243,13 @@ def _outcome(
     config = sample_of(source, task)
     if task.is_rehearsal:
         plan = face.plan_upscale(
-            source, target, model=task.model, device=task.device, engine=task.engine, config=config
+            source,
+            target,
+            model=task.model,
+            device=task.device,
+            engine=task.engine,
+            precision=task.precision,
+            config=config,
         )
         return Outcome(source=source, output=target, state="planned", says=f"{source} -> {target}", plan=plan)
     with watch(source) as hear:
@@ -252,6 +259,7 @@ def _outcome(
             model=task.model,
             device=task.device,
             engine=task.engine,
+            precision=task.precision,
             config=config,
             progress=hear,
             stop=stop,

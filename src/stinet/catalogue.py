@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stinet import runtime
 from stinet.checkpoint import load_model, read_header
 from stinet.config import PRESETS, ClipFunction, ModelConfig
+from stinet.engines.ranges import ranges_file, read_ranges
 from stinet.errors import DeviceError, ModelError, UsageError
 from stinet.model.clip import NetworkClip
 from stinet.model.interpolate import Flows
@@ -71,18 +72,21 @@ class StageEntry:
     """ready, or what is missing."""
 
 
-def clip_function(name: str, *, device: str = "auto", scale: int | None = None, engine: str = "auto") -> ClipFunction:
+def clip_function(
+    name: str, *, device: str = "auto", scale: int | None = None, engine: str = "auto", precision: str = "auto"
+) -> ClipFunction:
     """The clip function of a preset, a weights file or a peer.
 
     Without `scale` a network enlarges by its own and a peer by 4. Peers run on the CPU, whatever `device` is. `engine`
     is what computes a network: torch, or openvino or onnxruntime (compact networks on the CPU); auto is torch, whose
-    bytes and identity are others, so that one command always makes one film.
+    bytes and identity are others, so that one command always makes one film. `precision` is float32, bfloat16, float16
+    or int8, as the engine has it; auto is bfloat16 where device and engine have it, else float32. A peer has but one.
 
     Raises:
         ModelError: an unknown name, a preset without weights, another scale than asked for, a network or peer that
             the engine does not run, or a peer whose package is not installed.
         CheckpointError: a file that is no model.
-        DeviceError: the device or the engine is not there.
+        DeviceError: the device or the engine is not there, or has no such precision.
         UsageError: an unknown engine.
 
     """
@@ -93,6 +97,8 @@ def clip_function(name: str, *, device: str = "auto", scale: int | None = None, 
     if name in PEERS:
         if engine in _COMPILED:
             raise ModelError(f"{name} is no network: the {engine} engine does not run it")
+        if precision not in ("auto", "float32"):
+            raise ModelError(f"{name} is no network: it has no {precision}")
         return PEERS[name](scale or 4)
     if names_files(name):
         if engine in _COMPILED:
@@ -100,14 +106,13 @@ def clip_function(name: str, *, device: str = "auto", scale: int | None = None, 
         return pair_of_files(name, scale or 4)
     file = weights_file(name)
     if is_rival(file):
-        return _rival(file, place, scale, engine)
+        return _rival(file, place, scale, engine, precision)
     net = load_model(file)
     if scale is not None and net.config.scale != scale:
         raise ModelError(f"{name} enlarges by {net.config.scale}, not by {scale}")
     if engine in _COMPILED:
-        return _COMPILED[engine](net, place if device != "auto" else torch.device("cpu"), Path(name).stem)
-    precision = torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32
-    return NetworkClip(net, place, precision, Path(name).stem)
+        return _COMPILED[engine](net, name, place if device != "auto" else torch.device("cpu"), precision)
+    return _in_torch(net, name, place, precision)
 
 
 def network(name: str) -> STINet:
@@ -192,18 +197,18 @@ def _state(make: Callable[[], object], needs: str) -> str:
     return "ready"
 
 
-def _rival(file: Path, place: torch.device, scale: int | None, engine: str) -> ClipFunction:
+def _rival(file: Path, place: torch.device, scale: int | None, engine: str, precision: str) -> ClipFunction:
     """The clip function of a rival network's weights file."""
     if engine in _COMPILED:
         raise ModelError(f"{file}: a rival network: the {engine} engine does not run it")
     name, net = load_rival(file)
     if PUBLISHED[name].kind != "clip":
         raise ModelError(f"{file}: {name} is one of two stages, an {PUBLISHED[name].kind}; name it with the other: A+B")
-    precision = torch.bfloat16 if runtime.has_bfloat16(place.type) else torch.float32
-    fn = RivalClip(net, place, precision, name)
+    best = "bfloat16" if runtime.has_bfloat16(place.type) else "float32"
+    fn = RivalClip(net, place, getattr(torch, best), name)
     if scale is not None and fn.scale != scale:
         raise ModelError(f"{name} enlarges by {fn.scale}, not by {scale}")
-    return fn
+    return fn if precision in ("auto", best) else fn.at(precision=precision, device=str(place))
 
 
 def _rival_entry(name: str) -> ModelEntry:
@@ -220,21 +225,34 @@ def _rival_entry(name: str) -> ModelEntry:
     )
 
 
-def _in_openvino(net: STINet, place: torch.device, name: str) -> ClipFunction:
+def _in_torch(net: STINet, name: str, place: torch.device, precision: str) -> ClipFunction:
+    if precision == "int8":
+        raise DeviceError("the torch engine has no int8: use --engine openvino")
+    best = "bfloat16" if runtime.has_bfloat16(place.type) else "float32"
+    fn = NetworkClip(net, place, getattr(torch, best), Path(name).stem)
+    return fn if precision in ("auto", best) else fn.at(precision=precision, device=str(place))
+
+
+def _in_openvino(net: STINet, name: str, place: torch.device, precision: str) -> ClipFunction:
     try:
         from stinet.engines.openvino import OpenVinoClip
     except ImportError as error:
         raise DeviceError("engine openvino is not installed: run pip install 'stinet[cpu]'") from error
-    fn = OpenVinoClip(net, "bfloat16" if runtime.has_bfloat16("cpu") else "float32", name)
+    if precision == "auto":
+        precision = "bfloat16" if runtime.has_bfloat16("cpu") else "float32"
+    ranges = read_ranges(ranges_file(weights_file(name)), net)
+    fn = OpenVinoClip(net, precision, Path(name).stem, ranges=ranges)
     return fn if place.type == "cpu" else fn.at(precision=fn.precision, device=str(place))
 
 
-def _in_onnxruntime(net: STINet, place: torch.device, name: str) -> ClipFunction:
+def _in_onnxruntime(net: STINet, name: str, place: torch.device, precision: str) -> ClipFunction:
     try:
         from stinet.engines.onnx import OnnxClip
     except ImportError as error:
         raise DeviceError("engine onnxruntime is not installed: run pip install 'stinet[onnx]'") from error
-    return OnnxClip(net, name).at(precision="float32", device=str(place))
+    return OnnxClip(net, Path(name).stem).at(
+        precision="float32" if precision == "auto" else precision, device=str(place)
+    )
 
 
 _COMPILED = {"openvino": _in_openvino, "onnxruntime": _in_onnxruntime}

@@ -44,6 +44,7 @@ def upscale_video(
     model: str = "stinet-s",
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "auto",
     config: UpscaleConfig = UpscaleConfig(),  # noqa: B008 (frozen)
     progress: Callable[["Progress"], None] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -52,8 +53,9 @@ def upscale_video(
 
     `fps` and `size` are as on the command line ("x2", 60, "keep"; "x4", "1080p", "1920x1080") and go before those
     of `config`. Without `output` the result lies beside the source; "-" is standard input or output. `progress` is
-    called after every output frame. `engine` is what computes the network: torch, openvino or onnxruntime. After every
-    segment `stop` is asked whether to end here. The same call goes on where an interrupted one was.
+    called after every output frame. `engine` is what computes the network: torch, openvino or onnxruntime; `precision`
+    with which numbers: float32, bfloat16 or int8 (openvino). After every segment `stop` is asked whether to end here.
+    The same call goes on where an interrupted one was.
 
     Raises:
         InputError: the source is missing or no video.
@@ -66,7 +68,7 @@ def upscale_video(
     from stinet.catalogue import clip_function
     from stinet.upscale import upscale_video as drive
 
-    fn = clip_function(model, device=device, engine=engine)
+    fn = clip_function(model, device=device, engine=engine, precision=precision)
     return drive(source, target, fn=fn, config=config, progress=progress, stop=stop)
 
 
@@ -79,6 +81,7 @@ def plan_upscale(
     model: str = "stinet-s",
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "auto",
     config: UpscaleConfig = UpscaleConfig(),  # noqa: B008 (frozen)
 ) -> "Plan":
     """What `upscale_video` would do with the same arguments, with `lines()` to print; nothing is written.
@@ -92,7 +95,7 @@ def plan_upscale(
     from stinet.upscale import plan_upscale as plan
     from stinet.upscale.estimate import with_seconds
 
-    fn = clip_function(model, device=device, engine=engine)
+    fn = clip_function(model, device=device, engine=engine, precision=precision)
     return with_seconds(plan(source, target, fn=fn, config=config), fn)
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from stinet.model.clip import NetworkClip
 
 openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'stinet[cpu]'")
 
+from stinet.engines.calibrate import fit_ranges, look_at_inputs  # noqa: E402
 from stinet.engines.openvino import OpenVinoClip  # noqa: E402
+from stinet.engines.ranges import Range, Ranges  # noqa: E402
 
 CPU = torch.device("cpu")
+WITH_INT8 = pytest.mark.skipif(not runtime.has_int8(), reason="needs a CPU with VNNI")
+CHOSEN = ("features_net.lift", "interpolate.pnet.shared.0.first", "local.0.weights.shared.fusion.body")
 HALVES = [[0.5]] * 2
 VARIANTS = {
     "as shipped": {},
@@ -42,6 +47,24 @@ VARIANTS = {
 @pytest.fixture
 def fn(tmp_path: Path) -> OpenVinoClip:
     return OpenVinoClip(build(COMPACT), "float32", "small", threads=1, cache=tmp_path)
+
+
+@cache
+def found_ranges() -> Ranges:
+    net = build(COMPACT)
+    return fit_ranges(net, look_at_inputs(net, [list(clip(3, (24, 32), seed=2)[0])]))
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> OpenVinoClip:
+    return OpenVinoClip(build(COMPACT), "int8", "small", threads=1, cache=tmp_path, ranges=found_ranges())
+
+
+def convolutions_in_8_bits(fn: OpenVinoClip) -> int:
+    """In all graphs that were compiled."""
+    ops = [op for compiled, _ in fn._graphs.values() for op in compiled.get_runtime_model().get_ops()]
+    info = [{key: str(value.astype(str)) for key, value in op.get_rt_info().items()} for op in ops]
+    return sum(one["layerType"] == "Convolution" and one["runtimePrecision"] in {"u8", "i8"} for one in info)
 
 
 def ran(fn: ClipFunction, frames: Tensor, times: Sequence[Sequence[float]], tile: Tile | None = None) -> Tensor:
@@ -155,13 +178,63 @@ def test_bfloat16_is_as_near_as_pytorchs(tmp_path: Path) -> None:
     assert 0 < ours < 1.5 * theirs
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@cache
+def shipped(name: str, precision: str) -> ClipFunction:
+    return clip_function(name, device="cpu", engine="openvino", precision=precision)
+
+
 @pytest.mark.parametrize("kind", ["black", "white", "noise"])
-def test_plain_pictures_give_numbers(kind: str, precision: str, fn: OpenVinoClip) -> None:
-    frames = {"black": torch.zeros(3, 3, 16, 16), "white": torch.ones(3, 3, 16, 16), "noise": clip(3, (16, 16))[0]}
-    made = ran(fn.at(precision=precision, device="cpu"), frames[kind], HALVES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", pytest.param("int8", marks=WITH_INT8)])
+@pytest.mark.parametrize("name", ["stinet-s", "stinet-xs"])
+def test_plain_pictures_give_numbers(name: str, precision: str, kind: str) -> None:
+    noise = torch.rand(3, 3, 24, 20, generator=torch.Generator().manual_seed(0))
+    frames = {"black": torch.zeros_like(noise), "white": torch.ones_like(noise), "noise": noise}[kind]
+    made = ran(shipped(name, precision), frames, HALVES)
     assert made.isfinite().all()
     assert 0 <= made.min() <= made.max() <= 1
+    if kind != "noise":
+        assert (made - frames.mean()).abs().max() < 0.03  # black stays black, and white white
+
+
+@WITH_INT8
+def test_int8_is_near_to_float32(quick: OpenVinoClip) -> None:
+    frames = clip(3, (24, 32))[0]
+    exact = ran(in_torch(quick), frames, HALVES)
+    apart = (ran(quick, frames, HALVES) - exact).square().mean()
+    bicubic = ran(clip_function("blend+bicubic"), frames, HALVES)
+    assert 0 < apart < 2e-3 * (exact - bicubic).square().mean()
+
+
+@WITH_INT8
+def test_named_convolutions_are_computed_in_8_bits_and_no_others(quick: OpenVinoClip) -> None:
+    ran(quick, clip(3, (12, 16))[0], HALVES)
+    some = OpenVinoClip(
+        quick.net, "int8", threads=1, cache=quick._cache, ranges={name: quick._ranges[name] for name in CHOSEN}
+    )
+    ran(some, clip(3, (12, 16))[0], HALVES)
+    assert convolutions_in_8_bits(some) == len(CHOSEN)
+    assert convolutions_in_8_bits(quick) > 30
+
+
+@WITH_INT8
+def test_other_ranges_are_another_identity(quick: OpenVinoClip) -> None:
+    others = {name: given._replace(high=2 * given.high) for name, given in quick._ranges.items()}
+    assert OpenVinoClip(quick.net, "int8", "small", ranges=others).identity != quick.identity
+    assert "ranges" in quick.identity
+    assert quick.at(precision="float32", device="cpu").identity == OpenVinoClip(quick.net, name="small").identity
+    assert quick.at(precision="float32", device="cpu").at(precision="int8", device="cpu").identity == quick.identity
+
+
+def test_int8_without_ranges_is_refused_with_what_to_do(fn: OpenVinoClip) -> None:
+    says = "small has no ranges for int8, or they are of other weights: make them with benchmarks/calibrate.py"
+    with pytest.raises(ModelError, match=says):
+        fn.at(precision="int8", device="cpu")
+
+
+def test_a_cpu_without_vnni_is_refused(fn: OpenVinoClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_cpu_flags", lambda: {"avx512_f"})
+    with pytest.raises(DeviceError, match="no VNNI"):
+        OpenVinoClip(fn.net, "int8", ranges={"features_net.lift": Range(-1.0, 1.0, (1.0,) * 8)})
 
 
 def test_numbers_that_are_none_are_not_clamped_to_white(fn: OpenVinoClip) -> None:
@@ -177,7 +250,9 @@ def test_it_can_be_had_in_another_precision_and_is_not_pytorchs_function(fn: Ope
     assert half.identity == fn.identity
     assert fn.identity != in_torch(fn).identity
     assert fn.identity == f"{in_torch(fn).identity} openvino {openvino.__version__.split('-')[0]}"
-    with pytest.raises(DeviceError, match="precision 'float16' is unknown to openvino: choose from float32, bfloat16"):
+    with pytest.raises(
+        DeviceError, match="precision 'float16' is unknown to openvino: choose from float32, bfloat16, int8"
+    ):
         fn.at(precision="float16", device="cpu")
     with pytest.raises(DeviceError, match="computes on the CPU"):
         fn.at(precision="float32", device="cuda")
@@ -228,6 +303,16 @@ def test_a_stopped_film_goes_on_to_the_same_bytes_and_not_with_another_engine(tm
     assert summary.resumed_segments == 1
     assert "openvino" in summary.model
     assert summary.output.read_bytes() == whole
+
+
+@WITH_INT8
+def test_a_film_is_made_in_int8_when_the_user_says_so(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mp4", pictures(3, width=48, height=32))
+    config = UpscaleConfig(encode=EncodeConfig(preset="ultrafast"))
+    settings: dict[str, Any] = {"model": "stinet-xs", "engine": "openvino", "config": config}
+    made = [upscale_video(source, tmp_path / f"{p}.mp4", precision=p, **settings) for p in ("int8", "float32")]
+    assert "ranges" in made[0].model
+    assert made[0].output.read_bytes() != made[1].output.read_bytes()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -51,5 +51,5 @@ def test_only_a_network_has_parameters() -> None:
 def test_the_precision_is_that_of_the_network() -> None:
     function = Repeat()
     assert precision_of(function) == "float32"
-    function.dtype = torch.bfloat16  # pyright: ignore[reportAttributeAccessIssue]
+    function.precision = "bfloat16"  # pyright: ignore[reportAttributeAccessIssue]
     assert precision_of(function) == "bfloat16"

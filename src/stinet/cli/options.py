@@ -13,6 +13,7 @@ __all__ = [
     "Device",
     "Engine",
     "Model",
+    "Precision",
     "byte_count",
     "chosen",
     "duration",
@@ -27,6 +28,12 @@ Engine = Annotated[
     str,
     typer.Option(
         "--engine", metavar="auto|torch|openvino|onnxruntime", help="what computes the network; auto is torch"
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision", metavar="auto|float32|bfloat16|int8", help="numbers that it computes with; int8: openvino"
     ),
 ]
 Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME|FILE", help="see `stinet models`")]

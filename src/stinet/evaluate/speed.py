@@ -85,4 +85,4 @@ def parameter_count(function: ClipFunction) -> int | None:
 
 def precision_of(function: ClipFunction) -> str:
     """The type of number that a clip function computes with: its network's, or float32."""
-    return str(getattr(function, "dtype", torch.float32)).removeprefix("torch.")
+    return str(getattr(function, "precision", "float32"))
