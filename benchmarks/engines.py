@@ -1,13 +1,12 @@
 """Time the engines phase by phase: 180x144 in, 720x576 out, two frames out for one in.
 
     python benchmarks/engines.py [--models stinet-s,stinet-xs] [--frames 4,10] [--threads 1] [--rounds 5]
-                                 [--clip FOLDER_OF_FRAMES]
+                                 [--clips FOLDER_OF_CLIPS] [--only openvino]
 
 Every engine and precision runs in turn within each round, and medians are printed: seconds of the processor that the
-process used (what a busy machine changes least) and of the clock, each a frame out, and how many times as fast as
-PyTorch in bfloat16 the whole is. Peaks of memory (Linux) are of a process of its own. With --clip (PNG or WebP frames
-at full size, every other one of the first 15 shrunk by 4 and given) the table of accuracy is printed instead: PSNR on
-Y, and its difference to PyTorch in float32.
+process used (what a busy machine changes least) and of the clock, each a frame out, and how many times as fast as the
+first engine in bfloat16 the whole is. Peaks of memory (Linux) are of a process of its own. With --clips the table of
+accuracy is printed instead, by the protocol of `stinet evaluate`: PSNR and SSIM on Y, and their difference to float32.
 """
 
 import argparse
@@ -19,33 +18,36 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from stinet import runtime
-from stinet.catalogue import network
+from stinet.catalogue import network, weights_file
 from stinet.config import ClipFunction
+from stinet.data.benchmarks import find_clips
 from stinet.engines.onnx import OnnxClip
 from stinet.engines.openvino import OpenVinoClip
-from stinet.metrics.fidelity import luma, psnr
+from stinet.engines.ranges import ranges_file, read_ranges
+from stinet.evaluate import benchmark
 from stinet.model.clip import NetworkClip
-from stinet.ops.resample import crop_to_multiple, downsample, quantize
 
 PHASES = ("prepare", "flow", "network")
 
 
-def engines(model: str) -> dict[str, ClipFunction]:
-    """Every engine in every precision."""
+def engines(model: str, only: str = "") -> dict[str, ClipFunction]:
+    """Every engine in every precision; those whose names hold `only`."""
     net, cpu = network(model), torch.device("cpu")
-    return {
+    ranges = read_ranges(ranges_file(weights_file(model)), net)
+    quick = {"openvino int8": OpenVinoClip(net, "int8", model, ranges=ranges)} if ranges and runtime.has_int8() else {}
+    found = {
         "torch bfloat16": NetworkClip(net, cpu, torch.bfloat16, model),
         "torch float32": NetworkClip(net, cpu, torch.float32, model),
         "openvino bfloat16": OpenVinoClip(net, "bfloat16", model),
         "openvino float32": OpenVinoClip(net, "float32", model),
+        **quick,
         "onnxruntime float32": OnnxClip(net, model),
     }
+    return {name: fn for name, fn in found.items() if only in name}
 
 
 def moving(frames: int) -> list[Tensor]:
@@ -71,9 +73,9 @@ def _now() -> tuple[float, float]:
     return time.process_time(), time.perf_counter()
 
 
-def table(model: str, frames: int, rounds: int) -> None:
+def table(model: str, frames: int, rounds: int, only: str) -> None:
     """Print one table."""
-    functions, film, out = engines(model), moving(frames), 2 * frames - 1
+    functions, film, out = engines(model, only), moving(frames), 2 * frames - 1
     seconds: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in functions}
     for number in range(rounds + 1):
         for name, fn in functions.items():
@@ -83,20 +85,21 @@ def table(model: str, frames: int, rounds: int) -> None:
     print(f"\n{model}, {frames} frames to {out}: ms a frame out, of the processor")
     print("| engine | " + " | ".join(PHASES) + " | all | by the clock | faster |\n" + "|---" * 7 + "|")
     totals = {name: _median(runs, 0, range(3)) for name, runs in seconds.items()}
+    yardstick = next(total for name, total in totals.items() if name.endswith("bfloat16"))
     for name, runs in seconds.items():
         cells = [f"{1e3 * _median(runs, 0, [phase]) / out:.1f}" for phase in range(3)]
         cells += [f"{1e3 * totals[name] / out:.1f}", f"{1e3 * _median(runs, 1, range(3)) / out:.1f}"]
-        print(f"| {name} | " + " | ".join(cells) + f" | {totals['torch bfloat16'] / totals[name]:.2f} |")
+        print(f"| {name} | " + " | ".join(cells) + f" | {yardstick / totals[name]:.2f} |")
 
 
 def _median(runs: list[list[tuple[float, float]]], kind: int, phases: Sequence[int]) -> float:
     return statistics.median(sum(run[phase][kind] for phase in phases) for run in runs)
 
 
-def peaks(model: str, frames: int) -> None:
+def peaks(model: str, frames: int, only: str) -> None:
     """Print how much more memory a process has had after one clip than before it."""
     print(f"\n{model}, {frames} frames: peak of memory, bytes a source pixel and frame")
-    for name in engines(model):
+    for name in engines(model, only):
         line = [sys.executable, __file__, "--peak", name, "--models", model, "--frames", str(frames)]
         took = subprocess.run(line, check=True, capture_output=True, text=True).stdout
         print(f"| {name} | {int(took) / (frames * 144 * 180):,.0f} |")
@@ -117,21 +120,28 @@ def _highest_bytes() -> int:
     return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
-def accuracy(model: str, folder: Path) -> None:
-    """Print PSNR on Y over a clip, by engine."""
-    files = sorted(file for file in folder.iterdir() if file.suffix in {".png", ".webp"})[:15]
-    pixels = [torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1) / 255 for file in files]
-    truth = crop_to_multiple(torch.stack(pixels), 4)
-    given = list(quantize(downsample(truth[::2], 4)))
-    print(f"\n{model}, {folder.name}, {len(truth)} frames\n| engine | PSNR dB | to torch float32 |\n|---|---|---|")
-    scores = {}
-    for name, fn in engines(model).items():
-        states = [fn.prepare(frame) for frame in given]
-        times = [[0.5]] * (len(given) - 1)
-        made = quantize(fn.run(states, times, fn.context(states, times)))
-        scores[name] = psnr(luma(made), luma(truth)).mean().item()
-    for name, score in scores.items():
-        print(f"| {name} | {score:.3f} | {score - scores['torch float32']:+.4f} |")
+def accuracy(model: str, folder: Path, only: str) -> None:
+    """Print PSNR and SSIM on Y of every clip, by engine."""
+    functions = engines(model, only)
+    exact = next(name for name in functions if name.endswith("float32"))
+    print(f"\n{model}\n| clip | engine | PSNR dB | SSIM | dB to {exact} | SSIM |\n" + "|---" * 6 + "|")
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in functions}
+    for clip in find_clips(folder):
+        report = benchmark([clip], functions).to_json()["models"]
+        for name, scores in found.items():
+            scores.append(report[name]["mean"])
+        _rows(clip.name, {name: scores[-1:] for name, scores in found.items()}, exact)
+    _rows("mean", found, exact)
+
+
+def _rows(clip: str, found: dict[str, list[dict[str, float]]], exact: str) -> None:
+    means = {
+        name: [statistics.mean(one[key] for one in scores) for key in ("psnr_db", "ssim")]
+        for name, scores in found.items()
+    }
+    for name, (psnr_db, ssim) in means.items():
+        apart = f"{psnr_db - means[exact][0]:+.4f} | {ssim - means[exact][1]:+.5f}"
+        print(f"| {clip} | {name} | {psnr_db:.3f} | {ssim:.5f} | {apart} |", flush=True)
 
 
 def main() -> None:
@@ -141,7 +151,8 @@ def main() -> None:
     parser.add_argument("--frames", default="4,10")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--clip", type=Path)
+    parser.add_argument("--clips", type=Path)
+    parser.add_argument("--only", default="", help="a word in the names of engines: openvino, int8")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -151,12 +162,12 @@ def main() -> None:
         peak(models[0], counts[0], options.peak)
         return
     for model in models:
-        if options.clip:
-            accuracy(model, options.clip)
+        if options.clips:
+            accuracy(model, options.clips, options.only)
             continue
         for count in counts:
-            table(model, count, options.rounds)
-        peaks(model, counts[0])
+            table(model, count, options.rounds, options.only)
+        peaks(model, counts[0], options.only)
 
 
 if __name__ == "__main__":
