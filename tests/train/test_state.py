@@ -12,6 +12,7 @@ from stinet import checkpoint
 from stinet.checkpoint import as_half, load_tensors, save_model, save_tensors
 from stinet.config import TrainConfig
 from stinet.errors import CheckpointError, ConfigError
+from stinet.model.stinet import STINet
 from stinet.train.machine import open_machine
 from stinet.train.state import NEWEST, PREVIOUS, Run, begin, save_state
 from stinet.train.step import Stepper
@@ -121,6 +122,7 @@ def test_two_damaged_states_are_an_error_not_a_new_run(config: TrainConfig) -> N
 
 def test_a_state_file_that_is_none_is_named(config: TrainConfig) -> None:
     run = trained(config, 1)
+    assert isinstance(run.net, STINet)
     save_model(Path(config.out) / NEWEST, run.net, as_half(run.average), {})
     with pytest.raises(CheckpointError, match="no state of a training run"):
         again(config)
@@ -219,6 +221,7 @@ def test_another_network_cannot_be_started_from(config: TrainConfig, tmp_path: P
 def test_starting_from_weights_starts_there(config: TrainConfig, tmp_path: Path) -> None:
     run = trained(config)
     file = tmp_path / "weights.safetensors"
+    assert isinstance(run.net, STINet)
     save_model(file, run.net, as_half(run.average), {"steps": 400})
     begun = again(dataclasses.replace(config, out=str(tmp_path / "next"), start=str(file)))
     torch.testing.assert_close(begun.net.state_dict(), run.average, rtol=1e-2, atol=1e-4)

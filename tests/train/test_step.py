@@ -195,7 +195,7 @@ def test_offsets_are_measured_in_pixels_and_bounded(config: TrainConfig) -> None
     for name, weight in stepper.run.net.named_parameters():
         if "align" in name and "offsets.bias" in name:
             torch.nn.init.constant_(weight, 2.0)
-    bound = stepper.run.net.config.max_offset_px
+    bound = config.model_config.max_offset_px
     assert offset_px(stepper, batch) == pytest.approx(bound * math.tanh(2 / bound), rel=1e-3)
     for name, weight in stepper.run.net.named_parameters():
         if "align" in name and "offsets.bias" in name:
