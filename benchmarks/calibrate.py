@@ -8,9 +8,9 @@ of videos (mp4), evenly over the folder CORPUS: every other one serves to find r
 to measure what they cost, in dB of PSNR on Y lost against float32. What is measured elsewhere must not be among them;
 shard_val.mp4 of the corpus is left out.
 
-All convolutions but STAYS_HIGH's are put into 8 bits first. As long as more is lost than allowed, a group of them goes back:
-the one that adds the most error for its multiply-adds when it is in 8 bits alone. With --whole all of them stay in
-8 bits, and nothing is measured.
+All convolutions but STAYS_HIGH's are put into 8 bits first. As long as more is lost than allowed, a group of them
+goes back: the one that adds the most error for its multiply-adds when it is in 8 bits alone. With --whole all of them
+stay in 8 bits, and nothing is measured.
 """
 
 import argparse
