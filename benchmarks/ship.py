@@ -25,6 +25,8 @@ from stinet.evaluate.measuring import Measures
 from stinet.report.tables import table
 
 STATES = Path(__file__).parents[1] / "state"
+PLACES = ("data", "out", "start", "cache")
+"""Settings of a run that say where its files lay; nobody else's business."""
 
 CARD = """# {name}
 
@@ -70,10 +72,12 @@ def line(part: dict[str, Any]) -> str:
 
 
 def keep_state(source: Path, target: Path) -> None:
-    """Keep a run's state: the weights as they are, everything else in half size."""
+    """Keep a run's state: the weights as they are, everything else in half size, no paths."""
     tensors, header = load_tensors(source)
     small = as_half({name: tensor for name, tensor in tensors.items() if not name.startswith("net.")})
-    save_tensors(target, {**tensors, **small}, {key: value for key, value in header.items() if key != "checksum"})
+    kept = {key: value for key, value in header.items() if key != "checksum"}
+    kept["config"] = {name: value for name, value in header["config"].items() if name not in PLACES}
+    save_tensors(target, {**tensors, **small}, kept)
     print(f"kept: {target}, step {header['done']}")
 
 
