@@ -27,7 +27,7 @@ from stinet.model.stinet import Features, STINet
 from stinet.model.timeline import Timeline
 from stinet.ops.farneback import expand, flow_between
 
-__all__ = ["FrameState", "NetworkClip"]
+__all__ = ["FrameState", "ModuleClip", "NetworkClip"]
 
 
 @dataclass(slots=True, eq=False)
@@ -44,22 +44,20 @@ class FrameState:
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class NetworkClip:
-    """A trained network that fulfils `config.Movable`."""
+class ModuleClip:
+    """What every network that fulfils `config.Movable` has in common: where, how exactly, and which one it is."""
 
-    def __init__(self, net: STINet, device: torch.device, dtype: torch.dtype, name: str = "network") -> None:
-        """`dtype` float32 computes as is, bfloat16 or float16 under autocast; `name` is the first word of identity."""
+    def __init__(self, net: Any, device: torch.device, dtype: torch.dtype, name: str, scale: int) -> None:
+        """`dtype` float32 computes as is, bfloat16 or float16 under autocast; `name` is the first word of identity.
+
+        `net` has `config` (what is hashed with the weights) and `reach`.
+        """
         self.net = net.to(device).eval()
         self.name = name
         self._device = device
         self.dtype = dtype
-        self.scale: int = net.config.scale
+        self.scale = scale
         self.reach: int = net.reach
-        # measured: a clip at 32 channels, two frames out for one in, peaks at 5,400 bytes per source pixel and frame
-        grid = net.config.scale**2 if net.config.high == "native" else 1
-        share = 1 if dtype == torch.float32 else 0.6  # of what float32 takes; docs/memory.md
-        self.bytes_per_pixel: int = int(4 * net.config.channels * 44 * grid * share)
-        self._keeps_features = net.config.high == "folded"
         self._hash: str | None = None
 
     @property
@@ -79,6 +77,35 @@ class NetworkClip:
             self._hash = _hash(self.net)
         return f"{self.name} {self._hash[:12]}"
 
+    def _moved(self, precision: str, device: str) -> Any:
+        """What `at` gives, of this very kind."""
+        if precision not in _PRECISIONS:
+            raise DeviceError(f"precision {precision!r} is unknown: choose from {', '.join(_PRECISIONS)}")
+        place = torch.device(device)
+        net = self.net if place == self.device else copy.deepcopy(self.net)
+        kind: Any = type(self)
+        moved = kind(net, place, _PRECISIONS[precision], self.name)
+        moved._hash = self._hash
+        return moved
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+class NetworkClip(ModuleClip):
+    """A trained network that fulfils `config.Movable`."""
+
+    net: STINet
+
+    def __init__(self, net: STINet, device: torch.device, dtype: torch.dtype, name: str = "network") -> None:
+        """`dtype` float32 computes as is, bfloat16 or float16 under autocast; `name` is the first word of identity."""
+        super().__init__(net, device, dtype, name, net.config.scale)
+        # measured: a clip at 32 channels, two frames out for one in, peaks at 5,400 bytes per source pixel and frame
+        grid = net.config.scale**2 if net.config.high == "native" else 1
+        share = 1 if dtype == torch.float32 else 0.6  # of what float32 takes; docs/memory.md
+        self.bytes_per_pixel: int = int(4 * net.config.channels * 44 * grid * share)
+        self._keeps_features = net.config.high == "folded"
+
     def at(self, *, precision: str, device: str) -> "NetworkClip":
         """The same network in another precision or on another device, where it is a copy; this one stays as it is.
 
@@ -86,13 +113,7 @@ class NetworkClip:
             DeviceError: no such precision.
 
         """
-        if precision not in _PRECISIONS:
-            raise DeviceError(f"precision {precision!r} is unknown: choose from {', '.join(_PRECISIONS)}")
-        place = torch.device(device)
-        net = self.net if place == self.device else copy.deepcopy(self.net)
-        moved = NetworkClip(net, place, _PRECISIONS[precision], self.name)
-        moved._hash = self._hash
-        return moved
+        return self._moved(precision, device)
 
     @torch.no_grad()
     def prepare(self, frame: Float[Tensor, "3 h w"]) -> FrameState:
@@ -151,9 +172,6 @@ class NetworkClip:
             first.following = (second, ahead, flow_between(second.expansion, first.expansion))
         return first.following[1], first.following[2]
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
-
 
 def _area(tile: Tile) -> tuple[slice, slice]:
     return slice(tile.top, tile.bottom), slice(tile.left, tile.right)
@@ -163,7 +181,7 @@ def _packed(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _hash(net: STINet) -> str:
+def _hash(net: Any) -> str:
     digest = hashlib.sha256(json.dumps(to_mapping(net.config), sort_keys=True).encode())
     for name, tensor in sorted(net.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
