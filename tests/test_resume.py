@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from films import Repeat, film, pictures  # pyright: ignore[reportMissingImports]
 from stinet.config import EncodeConfig, ReadConfig, UpscaleConfig
@@ -154,6 +155,54 @@ def test_another_source_or_model_is_refused_and_restart_throws_away(tmp_path: Pa
     config = UpscaleConfig(segment=8, restart=True, encode=CONFIG.encode)
     assert run(other, target, config=config).resumed_segments == 0
     assert not journal_folder(target).exists()
+
+
+class Precise(Repeat):
+    """Says in which precision it computes."""
+
+    identity, bytes_per_pixel, device = "precise", 1000, torch.device("cpu")
+
+    def __init__(self, precision: str) -> None:
+        super().__init__()
+        self.precision = precision
+
+    def at(self, *, precision: str, device: str) -> "Precise":
+        assert device == "cpu"
+        return Precise(precision)
+
+
+@pytest.mark.bad_input(31)
+def test_another_precision_is_refused_with_the_difference(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, fn=Precise("bfloat16"), after=2)
+    with pytest.raises(UsageError, match=r"model\.precision was bfloat16, is float32"):
+        run(source, target, fn=Precise("float32"))
+    assert run(source, target, fn=Precise("bfloat16")).resumed_segments == 2
+
+
+def test_the_precision_that_memory_left_is_no_other_precision(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "b.mp4"
+    made: list[str] = []
+
+    class Large(Precise):
+        def run(self, states: Any, times: Any, nodes: None, tile: Any = None) -> Any:
+            made.append(self.precision)
+            if self.precision == "float32":
+                raise RuntimeError("out of memory")
+            return super().run(states, times, nodes, tile)
+
+        def at(self, *, precision: str, device: str) -> "Precise":
+            assert device == "cpu"
+            return Large(precision)
+
+    config = UpscaleConfig(segment=8, encode=CONFIG.encode)
+    with pytest.raises(Interrupted):
+        run(source, target, fn=Large("float32"), after=2, config=config)
+    assert {"float32", "bfloat16"} == set(made)
+    made.clear()
+    assert run(source, target, fn=Large("float32"), config=config).resumed_segments == 2
+    assert set(made) == {"bfloat16"}
 
 
 @pytest.mark.bad_input(28)

@@ -10,9 +10,10 @@ line that a power failure has torn is no line. Segments are finished in order, s
 beginning of the film. The line holds a digest of the segment's files: what has been lost or changed since then is found
 before the run goes on, and not after the night in which the rest was made, and is made again.
 
-The header has two parts. The key (source, settings, model) must be the same for a run to go on: another one is refused
-with the difference. The choices (threads, precision, tile size, encoder: what was probed) are read back instead of
-being probed again, so that the result is equal bit for bit to that of an uninterrupted run.
+The header has two parts. The key (source, settings, model and its precision) must be the same for a run to go on:
+another one is refused with the difference. The choices (threads, tile size, encoder, the precision that memory left:
+what was probed) are read back instead of being probed again, so that the result is equal bit for bit to that of an
+uninterrupted run.
 
 This file knows neither pictures nor models.
 """

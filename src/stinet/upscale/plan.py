@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stinet import runtime
-from stinet.config import PIPE, ClipFunction, UpscaleConfig, to_mapping
+from stinet.config import PIPE, ClipFunction, Movable, UpscaleConfig, to_mapping
 from stinet.errors import OutputError, UsageError
 from stinet.infer.journal import Journal, NoJournal
 from stinet.infer.ladder import Runner
@@ -230,7 +230,7 @@ def plan_upscale(
         streams=_streams(source, encoder, config),
         frames_expected=expected,
         model=model,
-        key=_key(source, config, model, size),
+        key=_key(source, config, fn, size),
         memory_bytes=memory,
         memory_free_bytes=budget,
         tile_px=tile,
@@ -401,11 +401,13 @@ def _streams(source: Source, encoder: EncoderChoice | None, config: UpscaleConfi
     )
 
 
-def _key(source: Source, config: UpscaleConfig, model: str, size: tuple[int, int]) -> dict[str, Any]:
+def _key(source: Source, config: UpscaleConfig, fn: ClipFunction, size: tuple[int, int]) -> dict[str, Any]:
     read = replace(config.read, max_pixels=None, max_seconds=None)
     settings = to_mapping(replace(config, overwrite=False, restart=False, max_memory_bytes=None, read=read))
     content = "" if source.is_pipe else fingerprint(source.info.path)
-    return {"source": {"content": content}, "model": {"identity": model}, "size": list(size), "settings": settings}
+    # that of the call, not of the ladder's rung: what a run fell back to is among the choices, and is read back
+    model = {"identity": identity_of(fn), "precision": fn.precision if isinstance(fn, Movable) else None}
+    return {"source": {"content": content}, "model": model, "size": list(size), "settings": settings}
 
 
 def _memory(runner: Runner, info: VideoInfo, rule: OutputRule, config: UpscaleConfig) -> tuple[int | None, int]:
