@@ -1,6 +1,7 @@
 """What models cost: figures that are known by hand, and a table of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from stinet.bench.cost import Cost, costs
 from stinet.bench.roofline import PHASES
 from stinet.bench.words import cost_tables
 from stinet.catalogue import macs_per_pixel, network
+from stinet.config import PRESETS
 from stinet.errors import ModelError
+from stinet.peers.networks import RIVALS, build
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,36 @@ def test_the_command_prints_and_writes_what_it_measured(
     assert "blend+bicubic" in ran.out
     assert json.loads((tmp_path / "c.json").read_text())[0]["seconds"] == measured["blend+bicubic"].seconds
     assert stinet("models", "--json", tmp_path / "c.json").code == 2
+
+
+def test_flow_is_its_own_phase_whoever_computes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = cost_module._Pass(cost_module._built(str(small_weights(tmp_path / "small.safetensors"))), (32, 48))
+    by_opencv, ours = cost_module._macs_per_px(one.fn, one.size), one.tensor_bytes()
+    monkeypatch.setattr("stinet.ops.farneback._has_opencv", lambda: False)
+    alone, held = cost_module._macs_per_px(one.fn, one.size), one.tensor_bytes()
+    assert by_opencv["flow"] == by_opencv["around"] == alone["around"] == 0
+    assert alone["flow"] > 0
+    assert {name: macs for name, macs in alone.items() if name != "flow"} == {
+        name: macs for name, macs in by_opencv.items() if name != "flow"
+    }
+    assert held["flow"] > ours["flow"]
+
+
+@pytest.mark.parametrize("name", [name for name in cost_module.names() if name not in PRESETS])
+def test_every_model_that_is_measured_unasked_makes_a_clip(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    smallest = {"channels": 16, "groups": 2, "front_blocks": 1, "back_blocks": 1}
+    if name in RIVALS:
+        default = RIVALS[name].config
+        small = {key: value for key, value in smallest.items() if hasattr(default, key)}
+        monkeypatch.setattr(cost_module, "build", lambda name: build(name, replace(default, **small)))
+    spent = cost_module._Pass(cost_module._built(name), (16, 16)).seconds()
+    assert spent["around"] == sum(spent.values()) > 0
+
+
+@pytest.mark.parametrize("name", ["sepconv", "rcan", "edvr-l"])
+def test_one_of_two_stages_has_no_cost_of_its_own(name: str) -> None:
+    with pytest.raises(ModelError, match=f"{name} is one of two stages"):
+        costs([name])
 
 
 def test_an_unknown_model_is_refused() -> None:

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -31,7 +30,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from stinet import runtime
-from stinet.bench.roofline import PHASES, PhaseCounter, hooked
+from stinet.bench.roofline import PHASES, PhaseCounter, Stopwatch, by_phase
 from stinet.bench.subjects import on_threads
 from stinet.catalogue import clip_function, weights_file
 from stinet.config import PRESETS, ClipFunction
@@ -42,6 +41,7 @@ from stinet.model.stinet import STINet
 from stinet.peers.clip import RivalClip
 from stinet.peers.networks import RIVALS, build
 from stinet.peers.pairs import CLASSIC, PEERS
+from stinet.peers.published import PUBLISHED
 
 __all__ = ["Cost", "PhaseCost", "cost_of", "costs", "main", "names"]
 
@@ -92,8 +92,9 @@ _TODAY = ("span+dis", "span+rife", "rife+realesrgan")
 
 
 def names() -> tuple[str, ...]:
-    """Presets, rival networks, and the two-stage peers that are worth a row and can be used here."""
-    return (*PRESETS, *RIVALS, *CLASSIC, *(name for name in _TODAY if _is_here(name)))
+    """Presets, rival networks of whole clips, and the two-stage peers that are worth a row and can be used here."""
+    rivals = (name for name, known in PUBLISHED.items() if known.kind == "clip")
+    return (*PRESETS, *rivals, *CLASSIC, *(name for name in _TODAY if _is_here(name)))
 
 
 def costs(
@@ -109,7 +110,7 @@ def costs(
     `size` is the height and width of the source. `progress` hears (done, of how many).
 
     Raises:
-        ModelError: an unknown model.
+        ModelError: an unknown model, or a network that is one of two stages.
 
     """
     passes = {name: _Pass(_built(name), size) for name in models}
@@ -175,56 +176,21 @@ class _Pass:
 
     def seconds(self) -> dict[str, float]:
         """Processor seconds of every phase; of a pipeline without phases all are "around"."""
-        spent: dict[str, float] = defaultdict(float)
-        begun: list[float] = []
-
-        def leave(phase: str, _: object, __: object) -> None:
-            spent[phase] += time.process_time() - begun.pop()
-
-        def flow_is_known() -> None:
-            spent["flow"] = time.process_time() - began - spent["S-SR"]
-
-        began = time.process_time()
-        self._run(lambda *_: begun.append(time.process_time()), leave, flow_is_known)
-        whole = time.process_time() - began
-        if self.net is None:
-            spent.clear()
-        spent["around"] = max(whole - sum(spent.values()), 0.0)
-        return {phase: spent[phase] for phase in PHASES}
+        watch = Stopwatch(time.process_time)
+        self.go(watch)
+        return watch.read()
 
     def tensor_bytes(self) -> dict[str, float]:
         """The most that tensors held, by phase."""
         alive = _Alive()
-
-        def enter(phase: str, _: object) -> None:
-            alive.phase = phase
-
-        def leave(_: str, __: object, ___: object) -> None:
-            alive.phase = "around"
-
-        alive.phase = "flow" if self.net is not None else "around"
         with alive:
-            self._run(enter, leave, lambda: leave("", None, None))
+            self.go(alive.begin)
         return {phase: alive.most.get(phase, 0.0) for phase in PHASES}
 
-    def _run(
-        self,
-        enter: Callable[[str, Any], None],
-        leave: Callable[[str, nn.Module, Any], None],
-        flow_is_known: Callable[[], None],
-    ) -> None:
-        def go() -> None:
-            states = [self.fn.prepare(frame) for frame in self.frames]
-            nodes = self.fn.context(states, self.times)
-            flow_is_known()
-            self.fn.run(states, self.times, nodes)
-
+    def go(self, begins: Callable[[str], None]) -> None:
+        """Once through; `begins` hears of every phase."""
         with torch.no_grad():
-            if self.net is None:
-                go()
-            else:
-                with hooked(self.net, enter, leave):
-                    go()
+            by_phase(self.fn, lambda: [self.fn.prepare(frame) for frame in self.frames], self.times, begins)
 
 
 class _Alive(TorchDispatchMode):
@@ -236,6 +202,10 @@ class _Alive(TorchDispatchMode):
         self.most: dict[str, float] = {}
         self._now = 0.0
         self._known = WeakIdKeyDictionary()
+
+    def begin(self, phase: str) -> None:
+        """From here on tensors are of this phase."""
+        self.phase = phase
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
@@ -262,6 +232,8 @@ def _built(name: str) -> ClipFunction:
     """The clip function; of a network without weights a fresh one, in the precision that it would have."""
     dtype = torch.bfloat16 if runtime.has_bfloat16("cpu") else torch.float32
     if name in RIVALS:
+        if PUBLISHED[name].kind != "clip":
+            raise ModelError(f"{name} is one of two stages, an {PUBLISHED[name].kind}: it has no cost of its own here")
         return RivalClip(build(name), torch.device("cpu"), dtype, name)
     if name not in PRESETS or _has_weights(name):
         return clip_function(name, device="cpu")
@@ -290,16 +262,8 @@ def _macs_per_px(fn: ClipFunction, size: tuple[int, int]) -> dict[str, float]:
         size = _COUNTED_SIZE
         one = _Pass(fn, size)
     counter = PhaseCounter()
-
-    def enter(phase: str, _: object) -> None:
-        counter.phase = phase
-
-    def leave(_: str, __: object, ___: object) -> None:
-        counter.phase = "around"
-
-    counter.phase = "flow" if one.net is not None else "around"
     with counter:
-        one._run(enter, leave, lambda: leave("", None, None))
+        one.go(counter.begin)
     pixels = (2 * _FRAMES - 1) * size[0] * size[1] * fn.scale**2
     return {phase: counter.counts[phase].macs / pixels for phase in PHASES}
 

@@ -63,13 +63,18 @@ def stacks(precision: str, threads: int, device: str = "cpu") -> list[Stack]:
     return found
 
 
-def bandwidth(threads: int) -> float:
-    """Bytes a second, now."""
-    source = torch.zeros(_COPIED_BYTES // 4)
+def bandwidth(threads: int, device: str = "cpu") -> float:
+    """Bytes a second of the device's own memory, now."""
+    source = torch.zeros(_COPIED_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    with on_threads(threads):
+
+    def work() -> None:
         target.copy_(source)
-        return 2 * _COPIED_BYTES / _seconds(lambda: target.copy_(source))
+        finish(target.device.type)
+
+    with on_threads(threads):
+        work()
+        return 2 * _COPIED_BYTES / _seconds(work)
 
 
 def _torch_stack(channels: int, precision: str, device: str) -> Callable[[], object] | None:

@@ -15,7 +15,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -29,11 +29,12 @@ from torch.utils.flop_counter import flop_registry
 from stinet.bench.film import moving
 from stinet.bench.peak import Stack, bandwidth
 from stinet.bench.subjects import finish, on_threads
+from stinet.config import ClipFunction
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
 from stinet.ops.farneback import expand
 
-__all__ = ["PHASES", "Phase", "PhaseCounter", "furthest", "hooked", "roofline"]
+__all__ = ["PHASES", "Phase", "PhaseCounter", "Stopwatch", "by_phase", "furthest", "hooked", "roofline"]
 
 PHASES = ("S-SR", "flow", "ST-FI", "ST-LR", "ST-GR", "reconstruction", "around")
 
@@ -76,11 +77,14 @@ def roofline(
     fn: NetworkClip, size: tuple[int, int], stacks: Sequence[Stack], *, threads: int, repeat: int, core: int = 8
 ) -> list[Phase]:
     """Every phase of a warm window of `core` intervals of `size` = (width, height), per output frame."""
+    kind = fn.device.type
     with on_threads(threads):
         window = _Window(fn, size, core)
         counts = window.counts()
         window.seconds()  # warm: threads start and memory is laid out
-        rounds = [(window.seconds(), max(stack.rate() for stack in stacks), bandwidth(threads)) for _ in range(repeat)]
+        rounds = [
+            (window.seconds(), max(stack.rate() for stack in stacks), bandwidth(threads, kind)) for _ in range(repeat)
+        ]
     totals = [sum(spent.values()) for spent, _, _ in rounds]
     phases = []
     for name in PHASES:
@@ -119,48 +123,32 @@ class _Window:
 
     def seconds(self) -> dict[str, float]:
         """Time of every phase, once through the window."""
-        spent: dict[str, float] = defaultdict(float)
-        begun: list[float] = []
 
-        def enter(_: str, __: Any) -> None:
-            self._wait()
-            begun.append(time.perf_counter())
+        def clock() -> float:
+            finish(self.fn.device.type)
+            return time.perf_counter()
 
-        def leave(phase: str, _: Any, __: Any) -> None:
-            self._wait()
-            spent[phase] += time.perf_counter() - begun.pop()
-
-        with hooked(self.fn.net, enter, leave), torch.inference_mode():
-            states, prepared = self._clocked(self._prepare)
-            flows, related = self._clocked(lambda: self.fn.context(states, self.times))
-            spent["flow"] = prepared + related - spent["S-SR"]
-            _, ran = self._clocked(lambda: self.fn.run(states, self.times, flows))
-        # features of a network with HR features on their grid are made inside `run`
-        spent["flow"] = max(spent["flow"], 0.0)
-        spent["around"] = max(prepared + related + ran - sum(spent[name] for name in PHASES[:-1]), 0.0)
-        return {name: spent[name] for name in PHASES}
+        watch = Stopwatch(clock)
+        with torch.inference_mode():
+            by_phase(self.fn, self._prepare, self.times, watch)
+        return watch.read()
 
     def counts(self) -> dict[str, _Counts]:
         """Multiply-adds and bytes of every phase, once through the window."""
         counter = PhaseCounter()
 
         def enter(phase: str, given: Any) -> None:
-            counter.phase = phase
             counter.counts[phase].bytes += _bytes(given)
 
         def leave(phase: str, module: nn.Module, made: Any) -> None:
             counter.counts[phase].bytes += _bytes(made) + _bytes(list(module.parameters()))
-            counter.phase = "around"
 
         with hooked(self.fn.net, enter, leave), counter, torch.no_grad():
-            states = self._prepare()
-            flows = self.fn.context(states, self.times)
-            counter.phase = "around"
-            self.fn.run(states, self.times, flows)
-        counter.counts["flow"] = self._flow_counts()
+            by_phase(self.fn, self._prepare, self.times, counter.begin)
+        counter.counts["flow"] = self._flow_counts(counter.counts["flow"].moved)
         return counter.counts
 
-    def _flow_counts(self) -> _Counts:
+    def _flow_counts(self, moved: float) -> _Counts:
         """A grey frame in and its two flows out, `core` times; multiply-adds as PyTorch's version does them."""
         if self.fn.net.config.flow == "none":
             return _Counts()
@@ -170,21 +158,12 @@ class _Window:
             _ = expand(exact).levels
         macs = sum(count.macs for count in counter.counts.values())
         height, width = exact.shape[-2:]
-        return _Counts(macs * self.core, (1.0 + 4) * 4 * height * width * self.core)
+        return _Counts(macs * self.core, (1.0 + 4) * 4 * height * width * self.core, moved)
 
     def _prepare(self) -> list[Any]:
         if self.known:
             self.known[-1].following = None
         return [*self.known, *(self.fn.prepare(frame) for frame in self.frames[-self.core :])]
-
-    def _clocked(self, work: Callable[[], Any]) -> tuple[Any, float]:
-        begin = time.perf_counter()
-        result = work()
-        self._wait()
-        return result, time.perf_counter() - begin
-
-    def _wait(self) -> None:
-        finish(self.fn.device.type)
 
 
 class PhaseCounter(TorchDispatchMode):
@@ -194,6 +173,10 @@ class PhaseCounter(TorchDispatchMode):
         super().__init__()
         self.phase = "around"
         self.counts: dict[str, _Counts] = defaultdict(_Counts)
+
+    def begin(self, phase: str) -> None:
+        """From here on operators are of this phase."""
+        self.phase = phase
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -208,6 +191,48 @@ class PhaseCounter(TorchDispatchMode):
         if not is_view:
             count.moved += _bytes(given) + _bytes(new)
         return made
+
+
+class Stopwatch:
+    """Seconds of every phase, by the times at which phases begin."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._spent: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self._phase, self._since = "", 0.0
+
+    def __call__(self, phase: str) -> None:
+        """A phase begins; the one before ends."""
+        now = self._clock()
+        if self._phase:
+            self._spent[self._phase] += now - self._since
+        self._phase, self._since = phase, now
+
+    def read(self) -> dict[str, float]:
+        """The last phase ends here."""
+        self("")
+        return self._spent
+
+
+def by_phase(
+    fn: ClipFunction, prepare: Callable[[], list[Any]], times: Sequence[Sequence[float]], begins: Callable[[str], None]
+) -> None:
+    """Make a clip of what `prepare` gives; `begins` hears the name of every phase that begins.
+
+    Until flows are known, what is in no other phase is flow; then it is around. All of a pipeline is around.
+    """
+    net = getattr(fn, "net", None)
+    outside = "flow" if isinstance(net, STINet) else "around"
+    watched = nullcontext()
+    if isinstance(net, STINet):
+        watched = hooked(net, lambda phase, _: begins(phase), lambda *_: begins(outside))
+    with watched:
+        begins(outside)
+        states = prepare()
+        nodes = fn.context(states, times)
+        outside = "around"
+        begins(outside)
+        fn.run(states, times, nodes)
 
 
 @contextmanager
