@@ -367,6 +367,7 @@ def test_the_command_prints_tables_and_writes_every_figure(
     (("--threads", "many"), 2, "no number of threads"),
     (("--parts", "speed"), 2, "choose from model, whole, roofline"),
     (("--engines", "abacus"), 2, "engine 'abacus' is not there"),
+    (("--precisions", "float32,half"), 2, "precision 'half' is unknown"),
     (("--models", "stinet-xs,nonesuch"), 7, "unknown model 'nonesuch'"),
     (("--models", "torn.pth"), 7, "pickles are not loaded"),
 ])  # fmt: skip

@@ -153,9 +153,20 @@ def test_all_cores_are_tried_before_fewer_and_the_faster_number_wins(clip: Path,
 def test_a_command_can_be_pasted_and_names_threads_only_where_it_must(clip: Path, one_core: pytest.MonkeyPatch) -> None:
     result = tuned(clip, stinet_xs=1e-6)
     line = result.command(Subject(model="stinet-xs", threads=1))
-    assert line.startswith(f"stinet upscale '{clip}' -m stinet-xs")
+    assert line == f"stinet upscale '{clip}' -m stinet-xs --device cpu"  # as it was asked for
+    assert replace(result, device="auto").command(Subject(model="stinet-xs", threads=1)) == line.removesuffix(
+        " --device cpu"
+    )
     assert result.command(Subject(model="stinet-xs", threads=2)) == f"OMP_NUM_THREADS=2 {line}"
     assert [said.split()[0] for said in result.lines()] == ["fast", "balanced", "best"]
+
+
+def test_the_device_that_is_named_is_the_one_that_is_tried(clip: Path, one_core: pytest.MonkeyPatch) -> None:
+    one_core.setattr(runtime, "device", torch.device)
+    one_core.setattr(tuning, "_clip_bytes", lambda *_: 0)
+    result = tune(clip, None, device="cuda:1", models=("stinet-xs",), make=costing(Clock(), stinet_xs=1e-6))
+    assert [one.subject.device for one in result.tried] == ["cuda:1"]
+    assert "--device cuda:1" in result.lines()[0]
 
 
 def test_the_sheet_has_a_column_for_bicubic_and_for_every_model(

@@ -38,6 +38,8 @@ __all__ = ["PARTS", "BenchConfig", "Benchmark", "ModelRow", "PeakRow", "Roofline
 PARTS = ("model", "whole", "roofline")
 REAL_TIME = 25.0
 
+_PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+
 Told = Callable[[str, int, int], None]
 """Hears (what goes on, done, of how many)."""
 
@@ -193,7 +195,7 @@ def benchmark(
     """Time everything that `config` names; `make` builds a subject.
 
     Raises:
-        UsageError: an unknown engine, or no model at all.
+        UsageError: an unknown engine or precision, or no model at all.
         ModelError: an unknown model.
         StinetError: nothing of it can be timed here; why the first was refused.
 
@@ -220,6 +222,9 @@ def _check_names(config: BenchConfig) -> None:
     for engine in config.engines:
         if engine not in engines():
             raise UsageError(f"engine {engine!r} is not there: choose from {', '.join(engines())}")
+    for precision in config.precisions:
+        if precision not in _PRECISIONS:
+            raise UsageError(f"precision {precision!r} is unknown: choose from {', '.join(_PRECISIONS)}")
     for model in config.models:
         if model not in PRESETS and model not in PEERS:
             weights_file(model)

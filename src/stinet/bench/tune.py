@@ -87,6 +87,8 @@ class Tuned:
     sheet: Path | None
     rate: Fraction | None
     """Output frames per second of playing."""
+    device: str = "auto"
+    """As it was asked for: a run must be told of it, too."""
     choices: dict[str, Tried] = field(default_factory=dict)
     """fast, balanced, best."""
 
@@ -105,6 +107,7 @@ class Tuned:
         """What to type for this candidate."""
         words = ["stinet", "upscale", str(self.source), "-m", subject.model]
         words += ["--engine", subject.engine] if len(_engines()) > 1 else []
+        words += ["--device", self.device] if self.device != "auto" else []
         line = shlex.join(words)
         is_own_choice = subject.device != "cpu" or subject.threads == runtime.probe_threads()
         return line if is_own_choice else f"OMP_NUM_THREADS={subject.threads} {line}"
@@ -149,11 +152,11 @@ def tune(
         """Seconds left before a share of the budget is used up."""
         return budget_s * share - (clock() - begin)
 
-    kind = runtime.device(device).type
+    place = runtime.device(device)
     film = open_source(source)
     pictures = _second(source, film.info, lambda: until(_READING) > 0)
     base_bytes = runtime.peak_memory_bytes()
-    trials = [_Trial(subject, make, clock) for subject in _candidates(models or shipped(), kind)]
+    trials = [_Trial(subject, make, clock) for subject in _candidates(models or shipped(), str(place))]
     last_s = 0.0
     for number, trial in enumerate(trials):
         started = clock()
@@ -174,7 +177,7 @@ def tune(
         _draw(sheet, pictures, works, until(1.0))
     progress(2 * len(trials), 2 * len(trials))
     rate = None if film.info.rate is None else 2 * film.info.rate
-    return Tuned(source=source, tried=tuple(tried), sheet=sheet, rate=rate, choices=choices)
+    return Tuned(source=source, tried=tuple(tried), sheet=sheet, rate=rate, device=device, choices=choices)
 
 
 class _Trial:
