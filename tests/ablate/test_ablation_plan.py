@@ -122,6 +122,30 @@ def test_a_plan_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         plan_of(config_of(CLIP, tmp_path))
 
 
+def test_of_two_processes_that_begin_at_once_the_first_ones_plan_is_everybodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(CLIP, tmp_path / "out", budget="60s")
+    second = {"step_s": 0.5}
+
+    def timed(*_: object) -> float:
+        if second:  # while this process is timing, another one begins, times and ends
+            step_s = second.pop("step_s")
+            with monkeypatch.context() as other:
+                other.setattr(planning, "_step_seconds", lambda *_: step_s)
+                assert plan_of(config).steps == 120
+        return 1.0
+
+    monkeypatch.setattr(planning, "_step_seconds", timed)
+    assert (plan_of(config).steps, plan_of(config).steps) == (120, 120)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plan.json"]
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'colour' cannot be measured"):
+        config_of(CLIP, tmp_path, measures=("psnr", "colour"))
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="0 seeds train nothing"):
         config_of(CLIP, tmp_path, seeds=0)

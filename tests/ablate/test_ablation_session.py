@@ -40,6 +40,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
 
     report = SimpleNamespace(to_json=lambda: {"mean": {"psnr_db": 25.0, "ssim": 0.7}})
     monkeypatch.setattr(session, "fit", fit)
+    monkeypatch.setattr(session, "find_clips", lambda _: ())
     monkeypatch.setattr(session, "read_header", lambda _: {"about": {"validation": {"psnr_db": 30.0}}})
     monkeypatch.setattr(session, "evaluate", lambda *_, **__: report)
     return configs
@@ -84,6 +85,29 @@ def test_what_is_measured_in_another_way_is_not_trained_again(
     result = session.read_result(plan, Job(edit="full", start="nothing", seed=0))
     assert result is not None
     assert sorted(result["measured"]) == ["1", "3", "5"]
+
+
+def test_a_measure_that_is_asked_for_later_is_taken_of_rows_that_are_done(
+    tmp_path: Path, trained: list[TrainConfig], told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.ablate(config_of(CLIP, tmp_path), told.append)
+    asked: list[tuple[str, ...]] = []
+    report = SimpleNamespace(to_json=lambda: {"mean": {"psnr_db": 25.0, "ssim": 0.7}})
+    monkeypatch.setattr(session, "evaluate", lambda _, __, config, **___: asked.append(config.measures) or report)
+    more = config_of(CLIP, tmp_path, measures=("psnr", "ssim", "motion"))
+    session.ablate(more, told.append)
+    assert asked == [("psnr", "ssim", "motion")] * 3
+    session.ablate(more, told.append)
+    session.ablate(config_of(CLIP, tmp_path), told.append)  # what was measured beyond that stays
+    assert (len(asked), len(trained)) == (3, 3)
+
+
+def test_clips_that_are_not_there_are_said_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    config = config_of(CLIP, tmp_path / "out", evaluate=(tmp_path / "empty",))
+    with pytest.raises(InputError, match="empty"):
+        session.ablate(config, lambda _: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_row_that_was_made_by_other_settings_is_refused(tmp_path: Path, trained: list[TrainConfig]) -> None:
@@ -139,6 +163,7 @@ def test_a_stopped_training_ends_the_ablation_and_leaves_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "fit", lambda *_: SimpleNamespace(done=1))
+    monkeypatch.setattr(session, "find_clips", lambda _: ())
     with pytest.raises(KeyboardInterrupt):
         session.ablate(config_of(CLIP, tmp_path), lambda _: None)
     assert not list((tmp_path / "rows").glob("*.json"))
@@ -210,6 +235,7 @@ def test_a_process_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
         def join(self) -> None: ...
 
+    monkeypatch.setattr(session, "find_clips", lambda _: ())
     monkeypatch.setattr(session.multiprocessing, "get_context", lambda _: SimpleNamespace(Process=Process))
     config = config_of(CLIP, tmp_path, devices=("cuda:0", "cuda:1"))
     with pytest.raises(StinetError, match="the process on cuda:1 did not end well"):

@@ -90,7 +90,7 @@ def facts(plan: Plan) -> dict[str, str]:
         f" {base.loss.kind}, lambda_2 {base.loss.motion:g}",
         "lambda_1": lambda_1,
         "data": Path(base.data).name if base.data else "the bundled clip, a few seconds of video",
-        "measured on": f"{', '.join(path.name for path in plan.clips)}; frames: {config.variant}",
+        "measured on": f"{', '.join(path.name for path in plan.config.clips)}; frames: {config.variant}",
         "commit": str(about["commit"]),
         "torch": str(about["versions"]["torch"]),
         "processor": str(about["device"]),

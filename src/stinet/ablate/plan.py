@@ -9,6 +9,7 @@ weights, for the compact size from the shipped ones.
 """
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from stinet.errors import ConfigError, InputError, UsageError
 from stinet.train.machine import open_machine
 from stinet.train.state import MAY_CHANGE, begin
 from stinet.train.step import Stepper
+from stinet.video.disk import disk_errors
 
 __all__ = [
     "SIZES",
@@ -103,6 +105,16 @@ class AblateConfig:
             raise UsageError(f"devices {','.join(self.devices)!r}: choose from auto, cpu, cuda, cuda:N")
         if self.base.stages:
             raise ConfigError("an ablation trains in one stage: leave stages out")
+        _ = self.evaluation(1)  # now, and not after the first row was trained
+
+    @property
+    def clips(self) -> tuple[Path, ...]:
+        """What every row is measured on."""
+        return self.evaluate or (Path(self.base.data) if self.base.data else BUNDLED,)
+
+    def evaluation(self, between: int) -> EvaluateConfig:
+        """How every row is measured."""
+        return EvaluateConfig(between=between, variant=self.variant, measures=self.measures)  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,18 +148,6 @@ class Plan:
         base = self.bases[job.start]
         out = self.config.out / "runs" / job.name
         return replace(edited(base, EDITS[job.edit]), seed=base.seed + job.seed, out=str(out))
-
-    def evaluation(self, between: int) -> EvaluateConfig:
-        """How every row is measured."""
-        config = self.config
-        return EvaluateConfig(between=between, variant=config.variant, measures=config.measures)  # pyright: ignore[reportArgumentType]
-
-    @property
-    def clips(self) -> tuple[Path, ...]:
-        """What every row is measured on."""
-        if self.config.evaluate:
-            return self.config.evaluate
-        return (Path(self.config.base.data) if self.config.base.data else BUNDLED,)
 
     def result(self, job: Job) -> Path:
         """The file of a job's figures."""
@@ -239,15 +239,16 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def open_plan(config: AblateConfig, starts: Sequence[Start], tell: Callable[[str], None]) -> Plan:
     """The folder's plan, or a new one.
 
+    Of several processes that begin one at once, the first one's plan is everybody's.
+
     Raises:
         ConfigError: the folder holds an ablation by other settings.
+        OutputError: the folder cannot be written to.
 
     """
     file = config.out / "plan.json"
     about = _about(config)
-    if file.exists():
-        steps, step_s = _kept(file, about)
-    else:
+    if not file.exists():
         seconds, steps = budget_s(config.budget)
         step_s = None
         if steps is None:
@@ -256,8 +257,8 @@ def open_plan(config: AblateConfig, starts: Sequence[Start], tell: Callable[[str
             step_s = _step_seconds(_bases(config, ("nothing",), LEAST_STEPS)["nothing"], tell)
             steps = max(round(seconds / step_s), LEAST_STEPS)
             tell(f"{step_s:.3g} s a step: {steps} steps a training")
-        config.out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"steps": steps, "step_s": step_s, "settings": about}, indent=1) + "\n", "utf-8")
+        _keep(file, {"steps": steps, "step_s": step_s, "settings": about})
+    steps, step_s = _kept(file, about)
     return Plan(config=config, steps=steps, step_s=step_s, bases=_bases(config, starts, steps))
 
 
@@ -308,6 +309,22 @@ def _about(config: AblateConfig) -> dict[str, Any]:
         "variant": config.variant,
     }
     return json.loads(json.dumps({**chosen, "base": settings_of(config.base)}))
+
+
+def _keep(file: Path, plan: Mapping[str, Any]) -> None:
+    """Write the folder's plan, unless another process has just written one: that one counts then."""
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    with disk_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(plan, indent=1) + "\n", "utf-8")
+        try:
+            os.link(part, file)
+        except FileExistsError:
+            pass
+        except OSError:  # a disk without hard links
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _kept(file: Path, about: Mapping[str, Any]) -> tuple[int, float | None]:

@@ -23,6 +23,7 @@ from stinet.ablate.plan import AblateConfig, Job, Plan, differences, jobs_of, op
 from stinet.ablate.rows import EDITS, missing, rows_of
 from stinet.checkpoint import read_header
 from stinet.config import TrainConfig
+from stinet.data.benchmarks import find_clips
 from stinet.errors import ConfigError, InputError, OutputError, StinetError, UsageError
 from stinet.evaluate.session import evaluate
 from stinet.train.fit import fit
@@ -57,6 +58,7 @@ def ablate(config: AblateConfig, tell: Tell = print, watching: Watching = lambda
     Raises:
         UsageError: an unknown table or row, or none that can run.
         ConfigError: the folder holds an ablation by other settings.
+        InputError: there are no clips to measure on.
         KeyboardInterrupt: the user stopped it; what is done is kept.
 
     """
@@ -73,6 +75,8 @@ def ablate(config: AblateConfig, tell: Tell = print, watching: Watching = lambda
             tell("no clips are named (--evaluate): measuring on the clip that was trained on")
     if not config.base.loss.perceptual:
         tell("lambda_1 = 0 in every row: there are no weights of VGG-19 (--vgg FILE)")
+    for folder in config.clips:
+        find_clips(folder)  # now, and not after the first row was trained
     plan = open_plan(config, [job.start for job in jobs], tell)
     due = [job for job in jobs if not _is_done(plan, job)]
     tell(f"{len(jobs)} trainings of {plan.steps} steps, {len(jobs) - len(due)} of them done")
@@ -114,7 +118,13 @@ def _is_done(plan: Plan, job: Job) -> bool:
         raise ConfigError(
             f"{plan.result(job)} was made by other settings ({', '.join(other)}); choose another --out, or delete it"
         )
-    return "failed" in result or {str(number) for number in job.between} <= set(result["measured"])
+    is_measured = {str(number) for number in job.between} <= set(result["measured"])
+    return "failed" in result or (is_measured and not _lacks(plan, result))
+
+
+def _lacks(plan: Plan, result: Mapping[str, Any]) -> bool:
+    """Whether a row was measured with fewer measures than are asked for."""
+    return not set(plan.config.measures) <= {*result.get("measures", ()), "psnr", "ssim"}
 
 
 def _work(plan: Plan, jobs: Sequence[Job], device: str, tell: Tell, watching: Watching) -> None:
@@ -163,14 +173,17 @@ def _do(plan: Plan, job: Job, device: str, tell: Tell, watching: Watching) -> No
     config = replace(plan.training(job), device=device)
     result = read_result(plan, job) or _trained(config, job, tell, watching)
     weights = Path(config.out) / "latest.safetensors"
+    if _lacks(plan, result):
+        result["measured"] = {}
     for between in job.between:
         if "failed" in result or str(between) in result["measured"]:
             continue
         if not weights.is_file():
             raise InputError(f"{weights}: missing; delete {plan.result(job)} to train the row again")
-        report = evaluate(plan.clips, [str(weights)], plan.evaluation(between), device=device).to_json()
+        report = evaluate(plan.config.clips, [str(weights)], plan.config.evaluation(between), device=device).to_json()
         result["measured"][str(between)] = report
         tell(f"{job.name}: {report['mean']['psnr_db']:.3f} dB / {report['mean']['ssim']:.4f}")
+    result["measures"] = list(plan.config.measures)
     _write(plan.result(job), result)
     for name in (NEWEST, PREVIOUS):
         (Path(config.out) / name).unlink(missing_ok=True)
