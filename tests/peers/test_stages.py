@@ -32,7 +32,7 @@ class Means:
 class Blurred:
     """Every pixel twice in each direction, blurred by a mean of 3x3: it reads one source pixel around."""
 
-    identity, scale, halo_px = "blurred", 2, 1
+    identity, scale, halo_px, reach = "blurred", 2, 1, 0
 
     def __call__(self, frames: Tensor) -> Tensor:
         large = frames.repeat_interleave(2, -1).repeat_interleave(2, -2)

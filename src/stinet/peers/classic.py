@@ -44,6 +44,7 @@ class Bicubic:
     scale: int = 4
     halo_px: int = 3
     """Two pixels that the kernel reads, and one to spare."""
+    reach: int = 0
     identity: str = "bicubic"
 
     def __call__(self, frames: Float[Tensor, "u 3 h w"]) -> Float[Tensor, "u 3 sh sw"]:

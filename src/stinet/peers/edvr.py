@@ -41,11 +41,10 @@ class EdvrConfig:
 class Edvr(RivalNet):
     """Every frame of a clip at 4 times the size."""
 
-    reach: int = 2
-
     def __init__(self, config: EdvrConfig = EdvrConfig()) -> None:
         super().__init__()
         self.config = c = config
+        self.reach = c.frames // 2
         deform = {"kernel": 3, "groups": c.groups, "max_offset_px": None}
         self.extract = Extract(c.channels, c.front_blocks)
         self.pyramid = Pyramid(c.channels)
@@ -64,16 +63,11 @@ class Edvr(RivalNet):
         made = []
         for index in range(count):
             fixed = [level[index : index + 1] for level in levels]
-            around = [_mirrored(place, count) for place in range(index - self.side, index + self.side + 1)]
+            around = [_mirrored(place, count) for place in range(index - self.reach, index + self.reach + 1)]
             aligned = torch.cat([self._aligned([level[i : i + 1] for level in levels], fixed) for i in around])
             made.append(enlarged(self.enlarge, self.trunk(self.fuse(aligned.unsqueeze(0)))))
         base = functional.interpolate(frames, scale_factor=SCALE, mode="bilinear", align_corners=False)
         return torch.cat(made) + base
-
-    @property
-    def side(self) -> int:
-        """Frames on either side of the middle one."""
-        return self.config.frames // 2
 
     def _aligned(self, moving: list[Tensor], fixed: list[Tensor]) -> Float[Tensor, "n c h w"]:
         """A neighbour brought to a frame: over the pyramid, then once more at full size."""

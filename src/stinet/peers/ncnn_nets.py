@@ -46,6 +46,8 @@ REALESRGAN = Source(
 class NcnnEnlarger:
     """A network in two files: layers in .param, weights in .bin; blob `data` in, blob `output` out."""
 
+    reach: int = 0
+
     def __init__(self, source: Source, scale: int = 4) -> None:
         """Load it.
 

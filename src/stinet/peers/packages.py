@@ -25,7 +25,7 @@ def package_files(peer: str, package: str, version: str, names: Iterable[str]) -
     found = list(distributions(name=package))
     right = [one for one in found if f"{one.version}.".startswith(f"{version}." if version else "")]
     if not right:
-        wanted = f"{package}{f'=={version}' if version else ''}"
+        wanted = _as_pip_takes_it(package, version)
         there = f"there is {', '.join(sorted({one.version for one in found}))}" if found else "it is not installed"
         raise ModelError(f"{peer} needs the weights in the package {wanted}, and {there}: {_remedy(wanted, found)}")
     files = [Path(str(right[0].locate_file(name))) for name in names]
@@ -41,6 +41,13 @@ def digest(files: Iterable[Path]) -> str:
     for file in files:
         total.update(file.read_bytes())
     return total.hexdigest()[:12]
+
+
+def _as_pip_takes_it(package: str, version: str) -> str:
+    """The package, in any version that begins so: to pip, ==1 is 1.0.0 and no 1.2.0."""
+    if not version:
+        return package
+    return f"{package}=={version}" if version.count(".") == 2 else f"'{package}=={version}.*'"
 
 
 def _remedy(wanted: str, found: Sequence[object]) -> str:

@@ -28,11 +28,9 @@ from torch.nn import functional
 from stinet.errors import CheckpointError
 from stinet.ops.warp import warp
 from stinet.peers.packages import digest, package_files
+from stinet.peers.stages import by_halving
 
 __all__ = ["Middle", "Rife", "Rife4", "Timed"]
-
-_FINEST = 16
-"""Version 3.1 makes the nearest of so many parts of an interval."""
 
 Network = TypeVar("Network", bound=nn.Module)
 Frame = Float[Tensor, "3 h w"]
@@ -90,18 +88,8 @@ class Rife:
     @torch.no_grad()
     def between(self, before: _Padded, after: _Padded, taus: Sequence[float]) -> list[Frame]:
         """The frames at the sixteenths nearest to `taus`; one that is nearest to a neighbour is that neighbour."""
-        made = {0: before, _FINEST: after}
-        return [_cropped(self._at(made, round(tau * _FINEST)), before.size) for tau in taus]
-
-    def _at(self, made: dict[int, _Padded], place: int) -> Image:
-        """The frame at `place` sixteenths, from the middles of ever shorter spans around it."""
-        low, high = 0, _FINEST
-        while place not in (low, high):
-            middle = (low + high) // 2
-            if middle not in made:
-                made[middle] = _Padded(self.net(made[low], made[high]), made[0].size, self.net)
-            low, high = (middle, high) if place >= middle else (low, middle)
-        return made[place].image
+        made = by_halving(before, after, taus, lambda a, b: _Padded(self.net(a, b), before.size, self.net))
+        return [_cropped(one.image, before.size) for one in made]
 
 
 class Rife4:

@@ -19,12 +19,9 @@ from stinet.peers.networks import load_rival
 from stinet.peers.pairs import ENLARGERS, INTERPOLATORS
 from stinet.peers.parts import SCALE, RivalNet
 from stinet.peers.published import PUBLISHED
-from stinet.peers.stages import EnlargeFirst, Enlarger, InterpolateFirst, Interpolator
+from stinet.peers.stages import EnlargeFirst, Enlarger, InterpolateFirst, Interpolator, by_halving
 
 __all__ = ["Halving", "NetEnlarger", "names_files", "pair_of_files"]
-
-FINEST = 16
-"""Parts of an interval that halving reaches."""
 
 
 class Halving:
@@ -43,17 +40,8 @@ class Halving:
         self, before: Float[Tensor, "1 3 h w"], after: Float[Tensor, "1 3 h w"], taus: Sequence[float]
     ) -> list[Float[Tensor, "3 h w"]]:
         """The frames at the sixteenths nearest to `taus`; one that is nearest to a neighbour is that neighbour."""
-        made = {0: before, FINEST: after}
-        return [self._at(made, round(tau * FINEST))[0] for tau in taus]
-
-    def _at(self, made: dict[int, Tensor], place: int) -> Float[Tensor, "1 3 h w"]:
-        low, high = 0, FINEST
-        while place not in (low, high):
-            middle = (low + high) // 2
-            if middle not in made:
-                made[middle] = self.net(made[low], made[high]).clamp_(0, 1)
-            low, high = (middle, high) if place >= middle else (low, middle)
-        return made[place]
+        made = by_halving(before, after, taus, lambda first, second: self.net(first, second).clamp_(0, 1))
+        return [frame[0] for frame in made]
 
 
 class NetEnlarger:
@@ -65,6 +53,7 @@ class NetEnlarger:
 
     def __init__(self, net: RivalNet, name: str) -> None:
         self.net = net.eval()
+        self.reach = net.reach
         self.identity = f"{name} {_hash(net)}"
 
     @torch.no_grad()

@@ -4,16 +4,17 @@
     enlarge first        frames are enlarged, then those between them are made at full size: some scale^2 times the
                          work of the interpolator, and usually better (Vid4: 0.2 to 0.6 dB)
 
-An **interpolator** makes what is between two neighbours, an **enlarger** knows one frame at a time. Neither knows of
-the other, of tiles or of clips. An output frame needs its two neighbours alone, so a window has no other context
-(`reach` 0). Everything between frames is made of whole frames, in `context`; a tile is the crop of what the whole
-gives. Given frames are the enlarger's own, untouched by the interpolator.
+An **interpolator** makes what is between two neighbours, an **enlarger** most often knows one frame at a time. Neither
+knows of the other, of tiles or of clips. An output frame needs its two neighbours alone, so a window has no other
+context (`reach` 0), unless the enlarger looks at the frames around one. Everything between frames is made of whole
+frames, in `context`; a tile is the crop of what the whole gives. Given frames are the enlarger's own, untouched by the
+interpolator.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,7 +22,12 @@ from torch import Tensor
 
 from stinet.config import Tile
 
-__all__ = ["EnlargeFirst", "Enlarger", "InterpolateFirst", "Interpolator"]
+__all__ = ["EnlargeFirst", "Enlarger", "InterpolateFirst", "Interpolator", "by_halving"]
+
+_FINEST = 16
+"""Parts of an interval that halving reaches."""
+
+Part = TypeVar("Part")
 
 Frame = Float[Tensor, "3 h w"]
 Frames = Float[Tensor, "u 3 h w"]
@@ -51,7 +57,7 @@ class Interpolator(Protocol):
 
 @runtime_checkable
 class Enlarger(Protocol):
-    """Makes frames larger, each on its own."""
+    """Makes frames larger, each on its own or with the help of those around it."""
 
     @property
     def identity(self) -> str:
@@ -63,6 +69,9 @@ class Enlarger(Protocol):
 
     halo_px: int
     """Source pixels beyond an output pixel's own that it depends on."""
+
+    reach: int
+    """Frames before and after one that it depends on."""
 
     def __call__(self, frames: Any) -> Any:
         """Enlarge float32 frames (u, 3, h, w) in [0, 1] to (u, 3, scale * h, scale * w) in [0, 1]."""
@@ -83,12 +92,12 @@ class _TwoStages:
     interpolator: Interpolator
     enlarger: Enlarger
     scale: int = field(init=False)
-    reach: int = field(init=False, default=0)
-    """No context: a frame needs its two neighbours alone."""
+    reach: int = field(init=False)
+    """What the enlarger sees around a frame: where frames are made in between, fewer source frames would do."""
 
     def __post_init__(self) -> None:
-        """The scale is the enlarger's."""
-        self.scale = self.enlarger.scale
+        """Scale and reach are the enlarger's."""
+        self.scale, self.reach = self.enlarger.scale, self.enlarger.reach
 
     def context(self, states: Sequence[_Held], times: Times) -> Between:
         """The frames of every interval, whole, at the size that the interpolator works at."""
@@ -147,6 +156,25 @@ class EnlargeFirst(_TwoStages):
             return whole
         s = self.scale
         return whole[..., tile.top * s : tile.bottom * s, tile.left * s : tile.right * s]
+
+
+def by_halving(before: Part, after: Part, taus: Sequence[float], middle: Callable[[Part, Part], Part]) -> list[Part]:
+    """What stands at the sixteenths of an interval nearest to `taus`, by the middles of ever shorter spans around them.
+
+    What is nearest to an end is that end.
+    """
+    made = {0: before, _FINEST: after}
+
+    def at(place: int) -> Part:
+        low, high = 0, _FINEST
+        while place not in (low, high):
+            between = (low + high) // 2
+            if between not in made:
+                made[between] = middle(made[low], made[high])
+            low, high = (between, high) if place >= between else (low, between)
+        return made[place]
+
+    return [at(round(tau * _FINEST)) for tau in taus]
 
 
 def _in_order(states: Sequence[_Held], nodes: Between) -> Frames:
