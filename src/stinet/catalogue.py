@@ -26,6 +26,7 @@ from stinet.model.timeline import Timeline
 from stinet.peers.clip import RivalClip
 from stinet.peers.networks import RIVALS, build, is_rival, load_rival
 from stinet.peers.pairs import ENLARGERS, INTERPOLATORS, PEERS
+from stinet.peers.parts import RivalClipNet
 from stinet.peers.published import PUBLISHED
 from stinet.peers.stage_nets import names_files, pair_of_files
 
@@ -202,7 +203,7 @@ def _rival(file: Path, place: torch.device, scale: int | None, engine: str, prec
     if engine in _COMPILED:
         raise ModelError(f"{file}: a rival network: the {engine} engine does not run it")
     name, net = load_rival(file)
-    if PUBLISHED[name].kind != "clip":
+    if not isinstance(net, RivalClipNet):
         raise ModelError(f"{file}: {name} is one of two stages, an {PUBLISHED[name].kind}; name it with the other: A+B")
     best = "bfloat16" if runtime.has_bfloat16(place.type) else "float32"
     fn = RivalClip(net, place, getattr(torch, best), name)

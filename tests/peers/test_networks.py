@@ -16,7 +16,7 @@ from stinet.model.stinet import Output
 from stinet.peers.clip import RivalClip
 from stinet.peers.networks import RIVALS, build, convert_official, is_rival, load_rival, save_rival
 from stinet.peers.official import from_zooming
-from stinet.peers.parts import RivalNet
+from stinet.peers.parts import RivalClipNet, RivalNet
 from stinet.peers.published import PUBLISHED
 from stinet.peers.rstt import RsttConfig
 from stinet.peers.tmnet import TmnetConfig
@@ -197,7 +197,9 @@ def test_a_weights_file_of_ours_is_no_rival(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_rival_is_a_clip_function_that_can_be_had_elsewhere(name: str) -> None:
-    fn = RivalClip(small(name), torch.device("cpu"), torch.float32, name)
+    net = small(name)
+    assert isinstance(net, RivalClipNet)
+    fn = RivalClip(net, torch.device("cpu"), torch.float32, name)
     assert isinstance(fn, ClipFunction)
     assert isinstance(fn, Movable)
     frames = torch.rand(3, 3, 12, 16)

@@ -41,6 +41,7 @@ from stinet.model.stinet import STINet
 from stinet.peers.clip import RivalClip
 from stinet.peers.networks import RIVALS, build
 from stinet.peers.pairs import CLASSIC, PEERS
+from stinet.peers.parts import RivalClipNet
 from stinet.peers.published import PUBLISHED
 
 __all__ = ["Cost", "PhaseCost", "cost_of", "costs", "main", "names"]
@@ -232,9 +233,10 @@ def _built(name: str) -> ClipFunction:
     """The clip function; of a network without weights a fresh one, in the precision that it would have."""
     dtype = torch.bfloat16 if runtime.has_bfloat16("cpu") else torch.float32
     if name in RIVALS:
-        if PUBLISHED[name].kind != "clip":
+        net = build(name)
+        if not isinstance(net, RivalClipNet):
             raise ModelError(f"{name} is one of two stages, an {PUBLISHED[name].kind}: it has no cost of its own here")
-        return RivalClip(build(name), torch.device("cpu"), dtype, name)
+        return RivalClip(net, torch.device("cpu"), dtype, name)
     if name not in PRESETS or _has_weights(name):
         return clip_function(name, device="cpu")
     return NetworkClip(STINet(PRESETS[name]), torch.device("cpu"), dtype, name)

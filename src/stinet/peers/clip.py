@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stinet.config import Tile
 from stinet.model.clip import ModuleClip
-from stinet.peers.parts import RivalNet
+from stinet.peers.parts import RivalClipNet
 
 __all__ = ["RivalClip"]
 
@@ -22,9 +22,9 @@ BYTES_PER_PIXEL = 25_000
 class RivalClip(ModuleClip):
     """A network of `peers` that fulfils `config.Movable`."""
 
-    net: RivalNet
+    net: RivalClipNet
 
-    def __init__(self, net: RivalNet, device: torch.device, dtype: torch.dtype, name: str) -> None:
+    def __init__(self, net: RivalClipNet, device: torch.device, dtype: torch.dtype, name: str) -> None:
         """`dtype` float32 computes as is, bfloat16 or float16 under autocast; `name` is the first word of identity."""
         super().__init__(net, device, dtype, name, net.scale)
         self.bytes_per_pixel: int = BYTES_PER_PIXEL

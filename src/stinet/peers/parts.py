@@ -4,7 +4,7 @@ Frames are RGB in [0, 1]; nothing is clamped. Residual blocks have plain ReLUs, 
 network here enlarges by 4.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,23 +12,61 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stinet.config import Times
 from stinet.errors import UsageError
-from stinet.model.blocks import conv, leaky, residual_blocks
+from stinet.model.blocks import conv, leaky, residual_blocks, take
+from stinet.model.interpolate import Flows
+from stinet.model.stinet import Draft, Output
 from stinet.model.timeline import Timeline
 
-__all__ = ["SCALE", "Enlarge", "Extract", "RivalNet", "blocks", "enlarged", "refuse_other_times"]
+__all__ = ["SCALE", "Enlarge", "Extract", "RivalClipNet", "RivalNet", "blocks", "enlarged", "pairs_of"]
 
 SCALE = 4
 
 
 class RivalNet(nn.Module):
-    """What is known of every network here. Those that take (frames, times) give an `Output` without drafts."""
+    """What is known of every network here."""
 
     scale: int = SCALE
     reach: int = 1
     """Source frames of context on either side that an output frame needs."""
     config: Any
     """Its settings, a frozen dataclass."""
+
+
+class RivalClipNet(RivalNet):
+    """One that takes whole clips: flows play no part, stamps go to the line."""
+
+    title: str
+    """What messages call it."""
+
+    @property
+    def any_time(self) -> bool:
+        """Whether it makes frames at other times than 0.5."""
+        return False
+
+    def forward(
+        self,
+        frames: Float[Tensor, "b t 3 h w"],
+        times: Times = (0.5,),
+        flows: Flows | None = None,
+        stamps: Sequence[float] | None = None,
+    ) -> Output:
+        """All given frames and the ones at `times`, in order.
+
+        Raises:
+            UsageError: a time outside (0, 1), or another than 0.5 where the network makes no other.
+
+        """
+        del flows
+        line = Timeline.of(frames.shape[1], times, stamps)
+        if not self.any_time:
+            _refuse_other_times(line, self.title)
+        return Output(Draft(None, None), self.made(frames, line))
+
+    def made(self, frames: Float[Tensor, "b t 3 h w"], line: Timeline) -> Float[Tensor, "b u 3 sh sw"]:
+        """The frames of `line`, not clamped."""
+        raise NotImplementedError
 
 
 def blocks(channels: int, count: int) -> nn.Sequential:
@@ -66,6 +104,12 @@ class Enlarge(nn.Module):
         return self.last(leaky(self.mix(x)))
 
 
+def pairs_of(levels: Sequence[Tensor], batch: int, line: Timeline) -> list[list[Tensor]]:
+    """The levels of a pyramid before every in-between frame of `line`, and those after it."""
+    left = [interval for interval, _ in line.between]
+    return [[take(level, batch, [i + after for i in left]) for level in levels] for after in (0, 1)]
+
+
 def enlarged(net: Callable[[Tensor], Tensor], x: Float[Tensor, "n c _ _"]) -> Float[Tensor, "n 3 sh sw"]:
     """What `net` makes of `x`, frame by frame where no gradient is wanted: large features fill the memory."""
     if torch.is_grad_enabled():
@@ -73,7 +117,7 @@ def enlarged(net: Callable[[Tensor], Tensor], x: Float[Tensor, "n c _ _"]) -> Fl
     return torch.cat([net(frame).float() for frame in x.split(1)])
 
 
-def refuse_other_times(line: Timeline, name: str) -> None:
+def _refuse_other_times(line: Timeline, name: str) -> None:
     """Raise where an in-between frame is due at another time than 0.5.
 
     Raises:

@@ -10,7 +10,6 @@ in windows of 4 given frames that share one frame, as the papers' protocol does,
 window's.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,13 +18,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stinet.config import Times
 from stinet.model.blocks import conv
-from stinet.model.interpolate import Flows
-from stinet.model.stinet import Draft, Output
 from stinet.model.timeline import Timeline
 from stinet.peers.attention import WINDOW, CrossBlock, SelfBlock
-from stinet.peers.parts import SCALE, Enlarge, RivalNet, enlarged, refuse_other_times
+from stinet.peers.parts import SCALE, Enlarge, RivalClipNet, enlarged
 
 __all__ = ["Rstt", "RsttConfig"]
 
@@ -45,8 +41,10 @@ class RsttConfig:
     ratio: Annotated[float, "inner channels of the layers after attention, over channels"] = 2.0
 
 
-class Rstt(RivalNet):
+class Rstt(RivalClipNet):
     """A clip of any length at 4 times the size, with one frame more in every interval, or none."""
+
+    title: str = "RSTT"
 
     def __init__(self, config: RsttConfig = RsttConfig()) -> None:
         super().__init__()
@@ -60,30 +58,16 @@ class Rstt(RivalNet):
         self.enlarge = Enlarge(c.channels)
         self.apply(_initialise)
 
-    def forward(
-        self,
-        frames: Float[Tensor, "b t 3 h w"],
-        times: Times = (0.5,),
-        flows: Flows | None = None,
-        stamps: Sequence[float] | None = None,
-    ) -> Output:
-        """All frames in order of time; an interval's times are (0.5,) or none. Flows and stamps play no part.
-
-        Raises:
-            UsageError: another time than 0.5.
-
-        """
-        del flows
-        sources = frames.shape[1]
-        line = Timeline.of(sources, times, stamps)
-        refuse_other_times(line, "RSTT")
+    def made(self, frames: Float[Tensor, "b t 3 h w"], line: Timeline) -> Float[Tensor, "b u 3 sh sw"]:
+        """An interval's times are (0.5,) or none; stamps play no part."""
+        sources = line.sources
         parts = [self._window(frames[:, :GIVEN])]
         for first in range(GIVEN - 1, sources - 1, GIVEN - 1):
             start = max(min(first, sources - GIVEN), 0)
             parts.append(self._window(frames[:, start : first + GIVEN])[:, 2 * (first - start) + 1 :])
         made = torch.cat(parts, dim=1)
         due = [round(2 * line.position(index)[0] + 2 * line.position(index)[1]) for index in range(len(line.order))]
-        return Output(Draft(None, None), made[:, due])
+        return made[:, due]
 
     def _window(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b u 3 sh sw"]:
         """All 2t - 1 frames of at most 4 given ones."""

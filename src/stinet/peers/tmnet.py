@@ -16,7 +16,6 @@ Beyond its paper, TMNet is the host of Table VI of STINet's. Each row is a setti
     TMNet w/ MCL      none of this network's: `LossConfig.motion`
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -26,17 +25,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stinet.config import Times
 from stinet.errors import ConfigError
 from stinet.model.blocks import SLOPE, conv, join_times, leaky, take
-from stinet.model.interpolate import Flows
 from stinet.model.lstm import ConvLstm
 from stinet.model.pyramid import LEVELS, Deform, PairAlign, Pyramid, PyramidAlign
 from stinet.model.reconstruct import unfold
 from stinet.model.relate import Relate
-from stinet.model.stinet import Draft, Output
 from stinet.model.timeline import Timeline
-from stinet.peers.parts import SCALE, Enlarge, Extract, RivalNet, blocks, enlarged, refuse_other_times
+from stinet.peers.parts import SCALE, Enlarge, Extract, RivalClipNet, blocks, enlarged, pairs_of
 
 __all__ = ["Branch", "Compare", "High", "Modulate", "Tmnet", "TmnetConfig"]
 
@@ -152,9 +148,7 @@ class Branch(nn.Module):
         batch = given.shape[0] // line.sources
         clip = given
         if line.between:
-            levels = self.pyramid(given)
-            left = [interval for interval, _ in line.between]
-            pairs = [[take(level, batch, [i + after for i in left]) for level in levels] for after in (0, 1)]
+            pairs = pairs_of(self.pyramid(given), batch, line)
             tau = torch.tensor([at for _, at in line.between], device=given.device, dtype=given.dtype)
             time = (2 * tau - 1).repeat(batch).view(-1, 1, 1, 1)
             clip = join_times(given, self.pair(*pairs, time), batch, line.order)
@@ -181,9 +175,10 @@ class High(nn.Module):
         return unfold(self.head(self.after(high)), SCALE // self.up)
 
 
-class Tmnet(RivalNet):
+class Tmnet(RivalClipNet):
     """A clip of any length at 4 times the size, with frames at any times in its intervals."""
 
+    title: str = "TMNet without modulation"
     reach: int = 2
 
     def __init__(self, config: TmnetConfig = TmnetConfig()) -> None:
@@ -200,24 +195,13 @@ class Tmnet(RivalNet):
         self.enlarge = Enlarge(c.channels)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in the stubs)
 
-    def forward(
-        self,
-        frames: Float[Tensor, "b t 3 h w"],
-        times: Times = (0.5,),
-        flows: Flows | None = None,
-        stamps: Sequence[float] | None = None,
-    ) -> Output:
-        """All given frames and the ones at `times`, in order. Flows play no part; stamps go to ST-GR.
+    @property
+    def any_time(self) -> bool:
+        """With modulation."""
+        return self.config.modulated
 
-        Raises:
-            UsageError: a time outside (0, 1), or another than 0.5 without modulation.
-
-        """
-        del flows
-        batch, sources = frames.shape[:2]
-        line = Timeline.of(sources, times, stamps)
-        if not self.config.modulated:
-            refuse_other_times(line, "TMNet without modulation")
+    def made(self, frames: Float[Tensor, "b t 3 h w"], line: Timeline) -> Float[Tensor, "b u 3 sh sw"]:
+        """The frames at the line's times; its stamps go to ST-GR."""
         given = self.extract(frames.flatten(0, 1))
         clip, low = self.low(given, line)
         high = None
@@ -227,7 +211,7 @@ class Tmnet(RivalNet):
         made = enlarged(self.enlarge, self.trunk(low) + clip)
         if self.high_frames is not None and high is not None:
             made = made + enlarged(self.high_frames.frames, high)
-        return Output(Draft(None, None), made.unflatten(0, (batch, -1)))
+        return made.unflatten(0, (frames.shape[0], -1))
 
     def _related(self, low: Tensor, high: Tensor | None, line: Timeline) -> tuple[Tensor, Tensor | None]:
         """Over the whole clip: ST-GR joins both branches, each ConvLSTM sees its own."""

@@ -8,7 +8,6 @@
 The frame between two is always the one in the middle.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,14 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stinet.config import Times
-from stinet.model.blocks import join_times, take
-from stinet.model.interpolate import Flows
+from stinet.model.blocks import join_times
 from stinet.model.lstm import ConvLstm
 from stinet.model.pyramid import PairAlign, Pyramid
-from stinet.model.stinet import Draft, Output
 from stinet.model.timeline import Timeline
-from stinet.peers.parts import Enlarge, Extract, RivalNet, blocks, enlarged, refuse_other_times
+from stinet.peers.parts import Enlarge, Extract, RivalClipNet, blocks, enlarged, pairs_of
 
 __all__ = ["ZoomingConfig", "ZoomingSlowMo"]
 
@@ -38,9 +34,10 @@ class ZoomingConfig:
     back_blocks: Annotated[int, "residual blocks before enlargement"] = 40
 
 
-class ZoomingSlowMo(RivalNet):
+class ZoomingSlowMo(RivalClipNet):
     """A clip of any length at 4 times the size, with one frame more in every interval, or none."""
 
+    title: str = "Zooming Slow-Mo"
     reach: int = 2
 
     def __init__(self, config: ZoomingConfig = ZoomingConfig()) -> None:
@@ -55,27 +52,11 @@ class ZoomingSlowMo(RivalNet):
         self.enlarge = Enlarge(c.channels)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in the stubs)
 
-    def forward(
-        self,
-        frames: Float[Tensor, "b t 3 h w"],
-        times: Times = (0.5,),
-        flows: Flows | None = None,
-        stamps: Sequence[float] | None = None,
-    ) -> Output:
-        """All frames in order of time; an interval's times are (0.5,) or none. Flows and stamps play no part.
-
-        Raises:
-            UsageError: another time than 0.5.
-
-        """
-        del flows
-        batch, sources = frames.shape[:2]
-        line = Timeline.of(sources, times, stamps)
-        refuse_other_times(line, "Zooming Slow-Mo")
-        given = self.extract(frames.flatten(0, 1))
-        levels = self.pyramid(given)
-        left = [interval for interval, _ in line.between]
-        pairs = [[take(level, batch, [i + after for i in left]) for level in levels] for after in (0, 1)]
-        clip = join_times(given, self.pair(*pairs), batch, line.order) if left else given
+    def made(self, frames: Float[Tensor, "b t 3 h w"], line: Timeline) -> Float[Tensor, "b u 3 sh sw"]:
+        """An interval's times are (0.5,) or none; stamps play no part."""
+        batch = frames.shape[0]
+        clip = self.extract(frames.flatten(0, 1))
+        if line.between:
+            clip = join_times(clip, self.pair(*pairs_of(self.pyramid(clip), batch, line)), batch, line.order)
         made = enlarged(self.enlarge, self.trunk(self.lstm(clip, len(line.order))))
-        return Output(Draft(None, None), made.unflatten(0, (batch, -1)))
+        return made.unflatten(0, (batch, -1))
