@@ -40,7 +40,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
 
     report = SimpleNamespace(to_json=lambda: {"mean": {"psnr_db": 25.0, "ssim": 0.7}})
     monkeypatch.setattr(session, "fit", fit)
-    monkeypatch.setattr(session, "find_clips", lambda _: ())
+    monkeypatch.setattr(session, "all_clips", lambda _: [])
     monkeypatch.setattr(session, "read_header", lambda _: {"about": {"validation": {"psnr_db": 30.0}}})
     monkeypatch.setattr(session, "evaluate", lambda *_, **__: report)
     return configs
@@ -163,7 +163,7 @@ def test_a_stopped_training_ends_the_ablation_and_leaves_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "fit", lambda *_: SimpleNamespace(done=1))
-    monkeypatch.setattr(session, "find_clips", lambda _: ())
+    monkeypatch.setattr(session, "all_clips", lambda _: [])
     with pytest.raises(KeyboardInterrupt):
         session.ablate(config_of(CLIP, tmp_path), lambda _: None)
     assert not list((tmp_path / "rows").glob("*.json"))
@@ -235,7 +235,7 @@ def test_a_process_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
         def join(self) -> None: ...
 
-    monkeypatch.setattr(session, "find_clips", lambda _: ())
+    monkeypatch.setattr(session, "all_clips", lambda _: [])
     monkeypatch.setattr(session.multiprocessing, "get_context", lambda _: SimpleNamespace(Process=Process))
     config = config_of(CLIP, tmp_path, devices=("cuda:0", "cuda:1"))
     with pytest.raises(StinetError, match="the process on cuda:1 did not end well"):

@@ -53,6 +53,20 @@ def test_rows_without_weights_and_failed_ones_are_left_out(tmp_path: Path) -> No
         trained_rows(tmp_path, ["without-share"])
 
 
+def test_a_row_that_went_on_from_weights_is_another_one(tmp_path: Path) -> None:
+    for name, edit, start in (
+        ("full.seed-0", "full", "nothing"), ("from-weights.full.seed-0", "full", "weights"),
+        ("from-weights.without-absolute.seed-0", "without-absolute", "weights"),
+    ):  # fmt: skip
+        file = row(tmp_path, name, edit, 27.0, start=start)
+        file.parent.mkdir(parents=True)
+        file.touch()
+    names = ["full", "from-weights.full", "from-weights.without-absolute"]
+    assert [one.name for one in trained_rows(tmp_path)] == names
+    (one,) = trained_rows(tmp_path, names[1:2])
+    assert one.weights.parent.name == "from-weights.full.seed-0"
+
+
 def test_a_damaged_row_is_named(tmp_path: Path) -> None:
     row(tmp_path, "full", "full", 27.0)
     (tmp_path / "rows" / "half.json").write_text('{"edit": "fu')

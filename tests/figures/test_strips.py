@@ -45,6 +45,24 @@ def test_clips_come_in_the_order_in_which_they_are_named(tmp_path: Path) -> None
         chosen_clips([tmp_path / "clips"], ("six",))
 
 
+def test_clips_of_one_name_in_two_folders_are_both_there(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_clip(tmp_path / name / "walk", 3)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    assert [clip.name for clip in chosen_clips(folders)] == ["a/walk", "b/walk"]
+    assert [clip.name for clip in chosen_clips(folders, ("b/walk",))] == ["b/walk"]
+    with pytest.raises(InputError, match="named twice"):
+        chosen_clips([tmp_path / "a", tmp_path / "a"])
+
+
+def test_motion_is_that_of_one_frame_at_the_ends_of_a_film_too(film: Film) -> None:
+    along = [
+        float(np.median(np.hypot(*flow_at(film.truth, index)[16:48, 32:64].reshape(-1, 2).T))) for index in range(5)
+    ]
+    assert along[0] == pytest.approx(along[2], rel=0.2)
+    assert along[4] == pytest.approx(along[2], rel=0.2)
+
+
 def test_the_box_lies_where_detail_moves(film: Film) -> None:
     top, left, bottom, right = moving_box(film.truth[1], flow_at(film.truth, 1), (16, 24))
     assert (bottom - top, right - left) == (16, 24)

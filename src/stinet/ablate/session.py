@@ -23,7 +23,7 @@ from stinet.ablate.plan import AblateConfig, Job, Plan, differences, jobs_of, op
 from stinet.ablate.rows import EDITS, missing, rows_of
 from stinet.checkpoint import read_header
 from stinet.config import TrainConfig
-from stinet.data.benchmarks import find_clips
+from stinet.data.benchmarks import all_clips
 from stinet.errors import ConfigError, InputError, OutputError, StinetError, UsageError
 from stinet.evaluate.session import evaluate
 from stinet.train.fit import fit
@@ -75,8 +75,7 @@ def ablate(config: AblateConfig, tell: Tell = print, watching: Watching = lambda
             tell("no clips are named (--evaluate): measuring on the clip that was trained on")
     if not config.base.loss.perceptual:
         tell("lambda_1 = 0 in every row: there are no weights of VGG-19 (--vgg FILE)")
-    for folder in config.clips:
-        find_clips(folder)  # now, and not after the first row was trained
+    all_clips(config.clips)  # now, and not after the first row was trained
     plan = open_plan(config, [job.start for job in jobs], tell)
     due = [job for job in jobs if not _is_done(plan, job)]
     tell(f"{len(jobs)} trainings of {plan.steps} steps, {len(jobs) - len(due)} of them done")

@@ -16,14 +16,16 @@ im1 and im5. Papers do not describe either; this is the consistent reading.
 A clip too short for a window is measured with the longest one that fits; a single frame is a window of its own.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stinet.data import layouts
 from stinet.data.clip import Clip
-from stinet.errors import ConfigError
+from stinet.errors import ConfigError, InputError
 
-__all__ = ["VARIANTS", "Window", "find_clips", "windows"]
+__all__ = ["VARIANTS", "Window", "all_clips", "find_clips", "windows"]
 
 VARIANTS = ("all", "160", "first")
 """Every frame counts; the tails that fill no window are dropped; only a clip's first window counts."""
@@ -93,3 +95,21 @@ def find_clips(path: Path) -> list[Clip]:
 
     """
     return layouts.benchmark(path)
+
+
+def all_clips(paths: Sequence[Path]) -> list[Clip]:
+    """Clips at all of these paths; where two have one name, the folder's goes before it.
+
+    Raises:
+        InputError: as `find_clips`, or a clip that is named twice.
+
+    """
+    found = [(path, clip) for path in paths for clip in find_clips(path)]
+    count = Counter(clip.name for _, clip in found)
+    clips = [
+        replace(clip, name=f"{path.resolve().name}/{clip.name}") if count[clip.name] > 1 else clip
+        for path, clip in found
+    ]
+    if len({clip.name for clip in clips}) < len(clips):
+        raise InputError(f"{', '.join(map(str, paths))}: a clip is named twice")
+    return clips

@@ -4,7 +4,6 @@ Where a clip fails, the figures of those before it are written beside the files 
 .csv: nobody takes them for the whole.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,9 +14,8 @@ import torch
 from stinet import runtime
 from stinet.catalogue import clip_function, weights_file
 from stinet.config import EvaluateConfig
-from stinet.data.benchmarks import find_clips
-from stinet.data.clip import Clip
-from stinet.errors import InputError, StinetError
+from stinet.data.benchmarks import all_clips
+from stinet.errors import StinetError
 from stinet.evaluate.files import write_csv, write_json
 from stinet.evaluate.measuring import Measures, benchmark
 from stinet.evaluate.pages import Album, write_report
@@ -52,11 +50,11 @@ def evaluate(
     """Measure models, by their names or files, on the clips of folders; `progress` hears of hundredths done.
 
     Raises:
-        StinetError: what `find_clips`, `clip_function`, `read_lpips` and `benchmark` refuse.
+        StinetError: what `all_clips`, `clip_function`, `read_lpips` and `benchmark` refuse.
 
     """
     measures = _measures(config)
-    clips = _all_clips(folders)
+    clips = all_clips(folders)
     functions = {name: clip_function(name, device=device) for name in models}
     files = _digests(models, config)
     torch.manual_seed(config.seed)
@@ -120,16 +118,3 @@ def _digests(models: Sequence[str], config: EvaluateConfig) -> dict[str, str]:
     if config.lpips_net is not None and config.lpips_heads is not None:
         files |= {"LPIPS net": config.lpips_net, "LPIPS heads": config.lpips_heads}
     return {name: sha256(file) for name, file in files.items()}
-
-
-def _all_clips(folders: Sequence[Path]) -> list[Clip]:
-    """Clips of all folders; where two have one name, the folder's goes before it."""
-    found = [(folder, clip) for folder in folders for clip in find_clips(folder)]
-    count = Counter(clip.name for _, clip in found)
-    clips = [
-        replace(clip, name=f"{folder.resolve().name}/{clip.name}") if count[clip.name] > 1 else clip
-        for folder, clip in found
-    ]
-    if len({clip.name for clip in clips}) < len(clips):
-        raise InputError(f"{', '.join(map(str, folders))}: a clip is named twice")
-    return clips

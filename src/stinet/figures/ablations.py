@@ -26,7 +26,7 @@ class AblationRow:
     """One training of an ablation."""
 
     name: str
-    """Of the edit; with the start and the seed, where rows would be named alike."""
+    """Of the edit; `from-weights.EDIT` where it went on from weights, as Table V's rows do."""
     edit: str
     start: str
     seed: int
@@ -36,7 +36,7 @@ class AblationRow:
 
 
 def read_rows(results: Path) -> list[AblationRow]:
-    """Every training that has ended well, the full model first, then by name.
+    """Every training that has ended well, by start, the full model first, then by name.
 
     Raises:
         InputError: no rows there, or one that cannot be read.
@@ -51,7 +51,7 @@ def read_rows(results: Path) -> list[AblationRow]:
             report = row["measured"].get("1")
             found.append(
                 AblationRow(
-                    name=row["edit"],
+                    name=f"from-weights.{row['edit']}" if row["start"] == "weights" else row["edit"],
                     edit=row["edit"],
                     start=row["start"],
                     seed=row["seed"],
@@ -63,11 +63,11 @@ def read_rows(results: Path) -> list[AblationRow]:
             raise InputError(f"{file}: is no row of an ablation, or damaged ({error})") from error
     if not found:
         raise InputError(f"{results}: no finished row in {results / 'rows'}; run stinet ablate --out {results} first")
-    return sorted(found, key=lambda row: (row.edit != _FULL, row.edit, row.start, row.seed))
+    return sorted(found, key=lambda row: (row.start, row.edit != _FULL, row.edit, row.seed))
 
 
-def trained_rows(results: Path, edits: Sequence[str] = ()) -> list[AblationRow]:
-    """The first seed of every edit that still has its weights; only these edits, in their order, if any are named.
+def trained_rows(results: Path, names: Sequence[str] = ()) -> list[AblationRow]:
+    """The first seed of every name that still has its weights; only these names, in their order, if any are given.
 
     Raises:
         InputError: no rows, or none of a name that has weights.
@@ -76,12 +76,12 @@ def trained_rows(results: Path, edits: Sequence[str] = ()) -> list[AblationRow]:
     first: dict[str, AblationRow] = {}
     for row in read_rows(results):
         if row.weights.is_file():
-            first.setdefault(row.edit, row)
-    if missing := [edit for edit in edits if edit not in first]:
+            first.setdefault(row.name, row)
+    if missing := [name for name in names if name not in first]:
         raise InputError(f"{results}: no weights of {missing[0]}; there are {', '.join(first) or 'none'}")
     if not first:
         raise InputError(f"{results}: the weights of its rows are gone (runs/NAME/latest.safetensors)")
-    return [first[edit] for edit in edits or first]
+    return [first[name] for name in names or first]
 
 
 def draw_curve(results: Path, path: Path) -> str:

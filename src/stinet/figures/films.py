@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from stinet.config import ClipFunction
-from stinet.data.benchmarks import find_clips, windows
+from stinet.data.benchmarks import all_clips, windows
 from stinet.data.clip import Clip, low_frame, sharp_frame
 from stinet.errors import InputError, UsageError
 from stinet.evaluate.speed import forward
@@ -49,13 +49,13 @@ class Film:
 
 
 def chosen_clips(folders: Sequence[Path], names: Sequence[str] = ()) -> list[Clip]:
-    """The clips of these names, in their order; all that are there without names.
+    """The clips of these names, in their order; all that are there without names. Two of one name: FOLDER/NAME.
 
     Raises:
-        InputError: no clip, or none of a name.
+        InputError: no clip, none of a name, or one that is there twice.
 
     """
-    found = {clip.name: clip for folder in folders for clip in find_clips(folder)}
+    found = {clip.name: clip for clip in all_clips(folders)}
     if missing := [name for name in names if name not in found]:
         raise InputError(f"there is no clip {missing[0]!r}: choose from {', '.join(found)}")
     return [found[name] for name in names or found]
@@ -109,10 +109,13 @@ def small_frames(clip: Clip, count: int, scale: int = 4) -> Float[Tensor, "t 3 h
 
 
 def flow_at(frames: Frames, index: int) -> Float[np.ndarray, "h w 2"]:
-    """Motion at a frame, (dx, dy) in pixels a frame: half the flow from the frame before to the one after."""
-    before, after = frames[max(index - 1, 0)], frames[min(index + 1, len(frames) - 1)]
-    flow = flow_between(*(expand(_as_tensor(frame)[None]) for frame in (before, after)))[0]
-    return flow.permute(1, 2, 0).numpy() / 2
+    """Motion at a frame, (dx, dy) in pixels a frame: half the flow from the frame before to the one after.
+
+    At either end of the film, where one of them is missing, all of the flow between the last two.
+    """
+    before, after = max(index - 1, 0), min(index + 1, len(frames) - 1)
+    flow = flow_between(*(expand(_as_tensor(frames[place])[None]) for place in (before, after)))[0]
+    return flow.permute(1, 2, 0).numpy() / max(after - before, 1)
 
 
 def moving_box(frame: UInt8[np.ndarray, "h w 3"], flow: Float[np.ndarray, "h w 2"], size: tuple[int, int]) -> Box:

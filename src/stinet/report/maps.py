@@ -78,10 +78,10 @@ def draw_matrices(
         axes.imshow(_thumbnail(frame))
         axes.set_axis_off()
         axes.set_title(f"{number}", fontsize=8, pad=2)
-    panels = below.subplots(lines, 2, squeeze=False).flat
+    panels = list(below.subplots(lines, 2, squeeze=False).flat)
     for axes, matrix in zip(panels, matrices, strict=False):
         _draw_matrix(axes, matrix, levels, count, below)
-    for axes in list(panels)[len(matrices) :]:
+    for axes in panels[len(matrices) :]:
         axes.set_axis_off()
     _save(figure, path)
 
