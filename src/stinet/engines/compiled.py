@@ -17,6 +17,7 @@ from torch import Tensor
 from stinet.config import Tile
 from stinet.engines.graph import times_of
 from stinet.model.clip import FrameState, NetworkClip
+from stinet.model.compose import compose
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import Features, STINet
 from stinet.model.timeline import Timeline
@@ -82,11 +83,24 @@ class GraphClip:
             assert nodes is not None
             given |= {"ahead": cut(nodes.forward[0].flip(1)), "back": cut(nodes.backward[0].flip(1))}
         height, width = given["frames"].shape[-2:]
-        final = torch.empty(len(line.order), 3, self.scale * height, self.scale * width)
-        self._infer(_pattern(line), {**given, **_grids(height, width), **times_of(line)}, [final], line)
+        outputs = self._outputs(line, height, width)
+        self._infer(_pattern(line), {**given, **_grids(height, width), **times_of(line)}, outputs, line)
+        rows, *composing = outputs
+        final = rows.view(len(line.order), self.scale * height, self.scale * width, 3).permute(0, 3, 1, 2)
+        if composing:
+            final = compose(final, *composing, line)
         if not final.sum().isfinite():  # clamping would hide an overflow as a white pixel
             final.nan_to_num_(torch.nan, torch.nan, torch.nan)
         return final.clamp_(0, 1)
+
+    def _outputs(self, line: Timeline, height: int, width: int) -> list[Tensor]:
+        """Memory for what the graph of a clip gives: see `restore_graph`."""
+        scale, made = self.scale, len(line.between)
+        rows = torch.empty(len(line.order), height, scale, width, 3 * scale)
+        if self.net.compose is None or not made:
+            return [rows]
+        shares = torch.empty(made, 3, scale * height, scale * width)
+        return [rows, shares, *(torch.empty(made, 2, height, width) for _ in range(2))]
 
     def _infer(
         self, pattern: tuple[int, ...], given: dict[str, Any], out: Sequence[Tensor], line: Timeline | None = None

@@ -40,6 +40,7 @@ from stinet.model.interpolate import enlarge_flow
 from stinet.model.relate import adjacency
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
+from stinet.ops.pictures import SHARPENED
 from stinet.ops.resample import upsample
 
 __all__ = ["features_graph", "restore_graph", "times_of", "unsupported"]
@@ -100,7 +101,9 @@ def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
     return given
 
 
-def restore_graph(net: STINet, line: Timeline, ranges: Ranges | None = None) -> openvino.Model:
+def restore_graph(
+    net: STINet, line: Timeline, ranges: Ranges | None = None, *, finished: bool = False
+) -> openvino.Model:
     """Everything after S-SR, for clips with as many frames in every interval as `line` has.
 
     Convolutions that `ranges` names are computed in 8 bits.
@@ -109,9 +112,12 @@ def restore_graph(net: STINet, line: Timeline, ranges: Ranges | None = None) -> 
     grids `lowest` and `highest` (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 2 h w:
     every pixel in grid_sample's coordinates), `unit` (1 2 1 1: a pixel in them), and `per_pixel` (one by the pixels of
     a frame); and those of `times_of`.
-    Output: frames (u 3 sh sw), not clamped.
+
+    Outputs, of which compiled.py makes the frames: rows (u h s w 3s), their pixels line by line with colours innermost;
+    and for the in-between frames, where the network composes them, shares (m 3 sh sw) and flows to the left and to the
+    right (m 2 h w; dx, dy). If `finished`, the one output is frames (u 3 sh sw). Nothing is clamped.
     """
-    return _Writer(net, line, ranges or {}).model()
+    return _Writer(net, line, ranges or {}).model(finished=finished)
 
 
 class _Writer:
@@ -124,7 +130,7 @@ class _Writer:
         self.has_flow = line.sources > 1
         self.parameters: dict[str, Node] = {}
 
-    def model(self) -> openvino.Model:
+    def model(self, *, finished: bool) -> openvino.Model:
         channels = self.net.config.channels
         frames = self._input("frames", self.line.sources, 3, -1, -1)
         low, high = (self._input(name, self.line.sources, channels, -1, -1) for name in ("low", "high"))
@@ -133,10 +139,15 @@ class _Writer:
             x = self._local(module, x, flows)
         factors = self._modulators(x)
         x = x if factors is None else op.multiply(x, factors)
-        out = self._reconstructed(x, base)
+        out = self._reconstructed(x, base, finished=finished)
+        made = [out]
         if self.net.compose is not None and between is not None:
-            out = self._composed(out, _frames(x, len(self.line.order), 2 * len(self.line.order)), between)
-        return _model([out], list(self.parameters.values()), "restore")
+            *ends, mismatch = between
+            shares = self._shares(_frames(x, len(self.line.order), 2 * len(self.line.order)), mismatch)
+            made = [self._composed(out, shares, ends)] if finished else [
+                out, op.concat(shares, 1), *(_channels(end, [1, 0]) for end in ends),
+            ]  # fmt: skip
+        return _model(made, list(self.parameters.values()), "restore")
 
     def _input(self, name: str, *shape: int) -> Node:
         if name not in self.parameters:
@@ -345,29 +356,38 @@ class _Writer:
 
     # phase 4
 
-    def _reconstructed(self, x: Node, base: Node) -> Node:
-        net, count = self.net.reconstruct, len(self.line.order)
-        parts = [
-            self._conv(_frames(x, level * count, (level + 1) * count), head[0], gain=net.gain)
-            for level, head in enumerate((net.low, net.high))
-        ]
-        total = _exact(op.add(op.add(*parts), _subpixels(base, 3, net.scale, lambda dots: upsample(dots, net.scale))))
-        return _exact(op.depth_to_space(total, "depth_first", net.scale))
+    def _reconstructed(self, x: Node, base: Node, *, finished: bool) -> Node:
+        """Frames; or, unfinished, their rows (u h s w 3s), where an LR pixel's part of a row is one piece of memory."""
+        net, count, scale = self.net.reconstruct, len(self.line.order), self.net.reconstruct.scale
+        places = np.arange(3 * scale**2).reshape(3, scale, scale)
+        order = (places if finished else places.transpose(1, 2, 0)).ravel().tolist()
+        halves = [_frames(x, level * count, (level + 1) * count) for level in range(2)]
+        total = self._conv.summed(halves, (net.low[0], net.high[0]), gain=net.gain, outputs=order)
+        total = _exact(op.add(total, _subpixels(base, 3, scale, lambda dots: upsample(dots, scale), order)))
+        if finished:
+            return _exact(op.depth_to_space(total, "depth_first", scale))
+        sides = _constant(np.array([0, scale, 3 * scale, 0, 0]))
+        split = _exact(op.reshape(op.unsqueeze(total, _constant(np.array([1]))), sides, special_zero=True))
+        return _exact(op.transpose(split, _constant(np.array([0, 3, 1, 4, 2]))))
 
-    def _composed(self, frames: Node, features: Node, between: Between) -> Node:
-        """Every in-between frame blended with both restored neighbours, warped on the HR grid."""
+    def _shares(self, features: Node, mismatch: Node) -> list[Node]:
+        """What each of the three estimates of the in-between frames counts, on the HR grid."""
         net, line = self.net.compose, self.line
         made = [place for place, which in enumerate(line.order) if which >= line.sources]
-        *flows, mismatch = between
         logits = _exact(op.add(self._conv(_take(features, made), net.trust), self._conv(mismatch, net.mismatch)))
         parts = [_channels(logits, range(part * net.fold**2, (part + 1) * net.fold**2)) for part in range(3)]
         for part, name in ((1, "log_rest"), (2, "log_tau")):
             parts[part] = _exact(op.add(parts[part], self._input(name, len(made), 1, 1, 1)))
+        return [_exact(op.depth_to_space(part, "depth_first", net.fold)) for part in _softmax(parts)]
+
+    def _composed(self, frames: Node, shares: Sequence[Node], flows: Sequence[Node]) -> Node:
+        """Every in-between frame blended with both restored neighbours, warped on the HR grid."""
+        line = self.line
+        made = [place for place, which in enumerate(line.order) if which >= line.sources]
         estimates = [_picked(frames, made)]
         for end, flow in enumerate(flows):
             neighbour = _picked(frames, [line.order.index(interval + end) for interval, _ in line.between])
-            estimates.append(self._warp_large(neighbour, flow))
-        shares = [_exact(op.depth_to_space(part, "depth_first", net.fold)) for part in _softmax(parts)]
+            estimates.append(self._warp_large(_sharpened(neighbour), flow))
         total = _sum([_exact(op.multiply(*pair)) for pair in zip(shares, estimates, strict=True)])
         rows = [len(line.order) + made.index(place) if place in made else place for place in range(len(line.order))]
         return _picked(_exact(op.concat([frames, total], 0)), rows)
@@ -397,7 +417,7 @@ class _Writer:
         inside = _exact(op.multiply(_channels(unit, twice), beside))
         at = _exact(op.add(moved, _exact(op.add(_channels(places, twice), inside))))
         at = _exact(op.depth_to_space(at, "depth_first", scale))
-        how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
+        how = {"align_corners": False, "mode": "bilinear", "padding_mode": "border"}
         return _exact(op.grid_sample(image, _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1])))), how))
 
     def _grid(self, offset: Node) -> Node:
@@ -432,15 +452,22 @@ class _Convolutions:
         weight = weight if inputs is None else weight[:, list(inputs)]
         if outputs is not None:
             weight, bias = weight[list(outputs)], bias[list(outputs)]
-        side = [weight.shape[-1] // 2] * 2
         kernel = _constant(gain * weight)
         if layer in self._ranges:
             given = self._ranges[layer]
             scales = np.array(given.scales, np.float32)[slice(None) if inputs is None else list(inputs)]
             scales = scales.reshape(1, -1, 1, 1)
             x, kernel = self._rounded_input(x, given, scales), _rounded_kernel(gain * weight * scales)
-        made = op.convolution(x, kernel, [1, 1], side, side, [1, 1])
-        return op.add(made, _constant(gain * bias.reshape(1, -1, 1, 1)))
+        return _convolution(x, kernel, gain * bias)
+
+    def summed(self, given: Sequence[Node], layers: Sequence[Any], *, outputs: Sequence[int], gain: float) -> Node:
+        """The sum of layers, each of its own input: one convolution of all inputs where none is in 8 bits."""
+        if any(layer in self._ranges for layer in layers):
+            parts = [self(x, layer, outputs=outputs, gain=gain) for x, layer in zip(given, layers, strict=True)]
+            return op.add(*parts)
+        weights = [_values(layer.weight)[list(outputs)] for layer in layers]
+        bias = np.sum([_values(layer.bias)[list(outputs)] for layer in layers], axis=0)
+        return _convolution(op.concat(list(given), 1), _constant(gain * np.concatenate(weights, axis=1)), gain * bias)
 
     def blocks(self, x: Node, blocks: Any) -> Node:
         """Residual blocks: the sum keeps its precision, whatever the convolutions beside it have."""
@@ -492,6 +519,11 @@ def _column(values: Any) -> Float[np.ndarray, "n 1 1 1"]:
 
 def _values(parameter: Tensor) -> Float[np.ndarray, "..."]:
     return parameter.detach().float().cpu().contiguous().numpy()
+
+
+def _convolution(x: Node, kernel: Node, bias: np.ndarray) -> Node:
+    side = [kernel.get_output_shape(0)[-1] // 2] * 2
+    return op.add(op.convolution(x, kernel, [1, 1], side, side, [1, 1]), _constant(bias.reshape(1, -1, 1, 1)))
 
 
 def _rounded(x: Node, given: tuple[Any, Any], made: tuple[Any, Any], levels: int) -> Node:
@@ -598,13 +630,27 @@ def _half_of_one_plus(cosine: Node) -> Node:
     return _exact(op.multiply(_exact(op.add(cosine, _number(1.0))), _number(0.5)))
 
 
-def _subpixels(x: Node, channels: int, scale: int, enlarge: Callable[[Tensor], Tensor]) -> Node:
-    """An enlargement before it is unfolded: scale^2 times the channels on the small grid."""
+def _subpixels(
+    x: Node, channels: int, scale: int, enlarge: Callable[[Tensor], Tensor], order: Sequence[int] | None = None
+) -> Node:
+    """An enlargement before it is unfolded: scale^2 times the channels on the small grid, in another order if asked."""
     weight = np.zeros((channels * scale**2, channels, 5, 5), np.float32)
     kernel = _kernel(scale, enlarge)
     for channel, sub in itertools.product(range(channels), range(scale**2)):
         weight[channel * scale**2 + sub, channel] = kernel[sub]
-    around = _constant(np.array([0, 0, 2, 2]))
+    return _around(x, weight if order is None else weight[list(order)])
+
+
+def _sharpened(picture: Node) -> Node:
+    """For bilinear samples, as ops/pictures.py does it."""
+    line = np.array([-SHARPENED, 1 + 2 * SHARPENED, -SHARPENED], np.float32)
+    return _around(picture, np.eye(3, dtype=np.float32)[:, :, None, None] * np.outer(line, line))
+
+
+def _around(x: Node, weight: Float[np.ndarray, "o c k k"]) -> Node:
+    """A convolution in float32 that repeats the edges, mirrored where it reaches over them by more than a pixel."""
+    side = weight.shape[-1] // 2
+    around = _constant(np.array([0, 0, side, side]))
     padded = _exact(opset1.pad(x, around, around, "symmetric"))  # later ones are rewritten, and lose their marks
     return _exact(op.convolution(padded, _constant(weight), [1, 1], [0, 0], [0, 0], [1, 1]))
 

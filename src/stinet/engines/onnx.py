@@ -89,7 +89,8 @@ class OnnxClip(GraphClip):
 
     def _session(self, line: Timeline | None) -> Any:
         graph: openvino.Model = features_graph(self.net) if line is None else restore_graph(self.net, line)
-        model = to_onnx(graph, ("low", "high") if line is None else ("frames_out",), {})
+        names = ("low", "high") if line is None else ("rows", "shares", "to_left", "to_right")
+        model = to_onnx(graph, names[: len(graph.get_results())], {})
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads or torch.get_num_threads()
         options.inter_op_num_threads = 1

@@ -29,7 +29,7 @@ Node = Any
 
 def whole_graph(net: STINet, line: Timeline, *, flow_inside: bool = False) -> openvino.Model:
     """Frames (and flows, unless they are computed inside) to upscaled frames, for clips laid out as `line` says."""
-    features, restore = features_graph(net), restore_graph(net, line)
+    features, restore = features_graph(net), restore_graph(net, line, finished=True)
     frames = _parameter("frames", line.sources, 3)
     count = line.sources - 1
     flows = [_parameter(name, count, 2) for name in ("flow_ahead", "flow_back") if count and not flow_inside]

@@ -7,26 +7,29 @@ are warped as well, on the HR grid, and every pixel takes what can be trusted mo
     V_tau <- w_0 V_tau + w_1 J(V_i, O_{tau -> i}) + w_2 J(V_{i+1}, O_{tau -> i+1}),     (w_0, w_1, w_2) =
     softmax(a(H_tau) + b(|J(X_i, .) - J(X_{i+1}, .)|) + (0, log(1 - tau), log tau))
 
-J warps by the cubic kernel, X are the LR frames, V the restored ones, O the flows of Eq. (1) enlarged to the HR grid; a
-and b are convolutions that start from zero: half the network's frame and half a blend by time. H is L where there is
-no H. Where the two warped LR frames disagree, something is covered or the flow is wrong.
+J warps, bilinearly what was sharpened for it (ops/pictures.py); X are the LR frames, V the restored ones, O the flows
+of Eq. (1) enlarged to the HR grid; a and b are convolutions that start from zero: half the network's frame and half a
+blend by time. H is L where there is no H. Where the two warped LR frames disagree, something is covered or the flow is
+wrong.
 
 Frames are RGB in [0, 1] where the network is right, flows LR pixels, channel 0 = dx.
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from stinet.model.blocks import conv
-from stinet.model.interpolate import Between, enlarge_flow
+from stinet.model.interpolate import Between
 from stinet.model.reconstruct import unfold
 from stinet.model.timeline import Timeline
-from stinet.ops.warp import warp_cubic
+from stinet.ops.pictures import blend, enlarge, goes_to_opencv, interleaved, sharpen, warp_picture
 
-__all__ = ["Compose"]
+__all__ = ["Compose", "compose"]
 
 
 class Compose(nn.Module):
@@ -47,22 +50,17 @@ class Compose(nn.Module):
         between: Between,
         line: Timeline,
     ) -> Float[Tensor, "bu 3 sh sw"]:
-        """All frames of every clip in order of time; those in between are written over, in place."""
+        """All frames of every clip in order of time; `frames` may be written over."""
         clips = frames.unflatten(0, (-1, len(line.order)))
-        made, left, right = (self._places(line, which, frames.device) for which in ("made", "left", "right"))
+        made = torch.tensor(_places(line).made, dtype=torch.long, device=frames.device)
         seen = features.unflatten(0, clips.shape[:2]).index_select(1, made).flatten(0, 1)
-        weights = self._weights(seen.contiguous(memory_format=torch.channels_last), between, line)
-        total = weights[:, :1] * clips.index_select(1, made).flatten(0, 1)
-        for place, flow, weight in (
-            (left, between.to_left, weights[:, 1:2]),
-            (right, between.to_right, weights[:, 2:]),
-        ):
-            moved = warp_cubic(clips.index_select(1, place).flatten(0, 1), enlarge_flow(flow, self.scale))
-            total = torch.addcmul(total, weight, moved)
-        return clips.index_copy_(1, made, total.unflatten(0, (clips.shape[0], -1))).flatten(0, 1)
+        shares = self.shares(seen.contiguous(memory_format=torch.channels_last), between, line)
+        return compose(frames, shares, between.to_left, between.to_right, line)
 
-    def _weights(self, features: Tensor, between: Between, line: Timeline) -> Float[Tensor, "bm 3 sh sw"]:
-        """What each of the three estimates counts at every pixel; sums to one."""
+    def shares(
+        self, features: Float[Tensor, "bm c gh gw"], between: Between, line: Timeline
+    ) -> Float[Tensor, "bm 3 sh sw"]:
+        """What each of the three estimates counts at every pixel of the in-between frames; sums to one."""
         evidence = between.mismatch.contiguous(memory_format=torch.channels_last)
         if self.fold == 1:
             evidence = nn.functional.interpolate(evidence, features.shape[-2:], mode="bilinear", align_corners=False)
@@ -73,11 +71,54 @@ class Compose(nn.Module):
         logits = logits.unflatten(1, (3, -1)) + by_time[:, :, None, None, None]
         return unfold(logits.softmax(dim=1).flatten(1, 2), self.fold)
 
-    @staticmethod
-    def _places(line: Timeline, which: str, device: torch.device) -> Tensor:
-        """Among the output frames: the in-between ones, or the source frame left or right of each."""
-        index = [place for place in range(len(line.order)) if line.order[place] >= line.sources]
-        if which != "made":
-            side = 0 if which == "left" else 1
-            index = [line.order.index(interval + side) for interval, _ in line.between]
-        return torch.tensor(index, dtype=torch.long, device=device)
+
+def compose(
+    frames: Float[Tensor, "bu 3 sh sw"],
+    shares: Float[Tensor, "bm 3 sh sw"],
+    to_left: Float[Tensor, "bm 2 h w"],
+    to_right: Float[Tensor, "bm 2 h w"],
+    line: Timeline,
+) -> Float[Tensor, "bu 3 sh sw"]:
+    """Frames of every clip, those in between blended as `shares` asks for.
+
+    All at once where gradients or a GPU want it, else one after the other: a frame then stays in the CPU's cache, and
+    the result is channels_last.
+    """
+    places = _places(line)
+    clips = frames.unflatten(0, (-1, len(line.order)))
+    scale = frames.shape[-2] // to_left.shape[-2]
+    parts = [x.unflatten(0, (len(clips), -1)) for x in (shares, to_left, to_right)]
+    if not goes_to_opencv(frames, *parts):
+        given = [sharpen(clips[:, side].flatten(0, 1)) for side in (places.left, places.right)]
+        own = clips[:, places.made].flatten(0, 1)
+        total = _blended(own, given, [to_left, to_right], shares, scale)
+        made = torch.tensor(places.made, device=frames.device)
+        return clips.index_copy_(1, made, total.unflatten(0, (len(clips), -1))).flatten(0, 1)
+    frames = interleaved(frames)
+    for clip, *of_clip in zip(frames.unflatten(0, (len(clips), -1)), *parts, strict=True):
+        sharp = {place: sharpen(clip[place, None]) for place in {*places.left, *places.right}}
+        for made, left, right, share, *flows in zip(*places, *(x.split(1) for x in of_clip), strict=True):
+            own = clip[made, None]
+            own.copy_(_blended(own, [sharp[left], sharp[right]], flows, share, scale))
+    return frames
+
+
+def _blended(
+    own: Tensor, given: Sequence[Tensor], flows: Sequence[Tensor], shares: Tensor, scale: int
+) -> Float[Tensor, "n 3 sh sw"]:
+    moved = [warp_picture(picture, scale * enlarge(flow, scale)) for picture, flow in zip(given, flows, strict=True)]
+    return blend((own, *moved), shares.split(1, dim=1))
+
+
+class _Places(NamedTuple):
+    """Among the output frames: those in between, and of each the source frames before and after."""
+
+    made: list[int]
+    left: list[int]
+    right: list[int]
+
+
+def _places(line: Timeline) -> _Places:
+    made = [index for index, place in enumerate(line.order) if place >= line.sources]
+    left, right = ([line.order.index(interval + side) for interval, _ in line.between] for side in (0, 1))
+    return _Places(made, left, right)
