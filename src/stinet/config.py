@@ -523,6 +523,9 @@ class TrainConfig:
     clip_norm: Annotated[float, "gradients longer than this are shortened"] = 1.0
     spike: Annotated[float, "a step whose loss is this many times the running median is skipped"] = 20.0
     ema_decay: Annotated[float, "decay of the averaged weights per step"] = 0.999
+    rounded: Annotated[bool, "convolutions compute as in 8 bits (--precision int8), by ranges found at the start"] = (
+        False
+    )
     loss: LossConfig = LossConfig()
     seed: int = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], "where the network is trained"] = "auto"
@@ -563,6 +566,7 @@ class TrainConfig:
         problems = [
             (bool(negative), f"must not be negative: {', '.join(negative)}"),
             (bool(self.rival) and bool(self.start), f"{self.rival} is trained from nothing: leave start out"),
+            (bool(self.rival) and self.rounded, f"{self.rival} has no int8: leave rounded out"),
             (self.crop_px < 8, f"a crop of {self.crop_px} px is too small to learn from: use at least 8"),
             (self.layout != "auto" and not self.data,
              f"layout {self.layout} needs its folder: name it with data=FOLDER"),

@@ -107,6 +107,11 @@ class Runs:
         """How many runs there are."""
         return sum(len(shelf.table) for shelf in self.shelves)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of every run."""
+        return [int(length) for shelf in self.shelves for length in shelf.table[:, 1]]
+
     def __getstate__(self) -> dict[str, object]:
         return {"shelves": self.shelves, "on": self.on, "_moments": {}}
 

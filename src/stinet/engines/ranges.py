@@ -18,7 +18,7 @@ from torch import nn
 
 from stinet.errors import CheckpointError
 
-__all__ = ["Range", "Ranges", "ranges_file", "read_ranges", "write_ranges"]
+__all__ = ["Range", "Ranges", "as_plain", "from_plain", "ranges_file", "read_ranges", "write_ranges"]
 
 _DIGITS = 5
 """Of every number in a file."""
@@ -64,12 +64,22 @@ def read_ranges(file: Path, net: nn.Module) -> Ranges | None:
         read = json.loads(file.read_text(encoding="utf-8"))
         if read["weights"] != _hash(net):
             return None
-        return {
-            str(name): Range(float(low), float(high), tuple(map(float, scales)))
-            for name, (low, high, scales) in read["layers"].items()
-        }
+        return from_plain(read["layers"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file}: no ranges, or damaged ({error}); make them again, or remove it") from error
+
+
+def as_plain(ranges: Ranges) -> dict[str, Any]:
+    """As JSON holds them."""
+    return {name: [given.low, given.high, [*given.scales]] for name, given in ranges.items()}
+
+
+def from_plain(values: Mapping[str, Any]) -> dict[str, Range]:
+    """What `as_plain` made."""
+    return {
+        str(name): Range(float(low), float(high), tuple(map(float, scales)))
+        for name, (low, high, scales) in values.items()
+    }
 
 
 def _hash(net: nn.Module) -> str:

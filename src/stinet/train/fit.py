@@ -50,9 +50,9 @@ def fit(
     if machine.is_first:
         refuse_second_process(out)
     run = begin(config, machine, tell)
-    stepper = Stepper(run)
     with machine.first_goes_first():
         data = open_training_data(config, tell)
+    stepper = Stepper(run, data.training)
     feed = batches(data.training, run.plan, machine, run.done, config.workers)
     with _interruptible() as is_stopped, open_views(run, out, tell, watch) as views, closing(feed):
         for batch in views.meter.timed(feed):

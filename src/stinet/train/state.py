@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from stinet.checkpoint import load_model, load_tensors, read_header, save_tensors
 from stinet.config import LossConfig, ModelConfig, TrainConfig, from_mapping
+from stinet.engines.ranges import Ranges, as_plain, from_plain
 from stinet.errors import CheckpointError, ConfigError
 from stinet.train.divergence import Judge
 from stinet.train.machine import Machine
@@ -72,6 +73,8 @@ class Run:
         """Times that the averaged weights followed; of the run that it started from, too."""
         self.seconds = 0.0
         self.best_db = -math.inf
+        self.ranges: Ranges = {}
+        """By which convolutions are rounded in the stage under way."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, averaged weights, Adam's moments by name, and its count of steps for every weight."""
@@ -91,7 +94,7 @@ class Run:
             "updates": self.updates, "seconds": self.seconds, "best_db": self.best_db,
             "judge": self.judge.remembered(), "scaler": self.machine.fabric.strategy.precision.state_dict(),
             "device": self.machine.device.type, "precision": self.machine.precision,
-            "threads": torch.get_num_threads(),
+            "threads": torch.get_num_threads(), "ranges": as_plain(self.ranges),
         }  # fmt: skip
 
     def take_over(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -113,6 +116,7 @@ class Run:
         self.take_over(tensors, header)
         self.done, self.seconds, self.best_db = header["done"], header["seconds"], header["best_db"]
         self.judge.recall(header.get("judge", {}))
+        self.ranges = from_plain(header.get("ranges", {}))
         if header.get("scaler"):
             self.machine.fabric.strategy.precision.load_state_dict(header["scaler"])
 

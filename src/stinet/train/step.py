@@ -16,12 +16,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stinet.config import LossConfig, Stage
-from stinet.data.training import Batch
+from stinet.data.training import Batch, Runs
+from stinet.engines.ranges import Ranges
 from stinet.losses.total import Losses
 from stinet.model.interpolate import Flows
 from stinet.model.local import Align
-from stinet.model.stinet import Output
+from stinet.model.stinet import Output, STINet
 from stinet.ops.deform_conv import bound_offsets
+from stinet.train.networks import build
+from stinet.train.rounding import compute_exactly, compute_rounded, ranges_of
 from stinet.train.schedule import learning_rate
 from stinet.train.state import Run
 
@@ -60,8 +63,10 @@ class Learner(nn.Module):
 class Stepper:
     """A run's network as Fabric wraps it, and the loss of the stage under way."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, training: Runs | None = None) -> None:
+        """`training`: what a rounded stage finds its ranges on."""
         self.run = run
+        self.training = training
         fabric = run.machine.fabric
         if run.machine.compiles:
             run.net.compile()
@@ -70,6 +75,7 @@ class Stepper:
         # all of them now: a file that is missing must not end the run in its last stage
         self._losses = _losses_of(run)
         self.losses = self._losses[self.stage.number]
+        self._round()
 
     def __call__(self, batch: Batch, *, wants_stop: bool = False) -> Outcome:
         """Take this process' crops of step `run.done`, and go one step on.
@@ -128,6 +134,27 @@ class Stepper:
         self.losses = self._losses[stage.number]
         self.run.judge.forget()
         self.stage = stage
+        self._round()
+
+    def _round(self) -> None:
+        """Compute as the stage says: exactly, or by ranges that are found at its start, and the same everywhere."""
+        run, config = self.run, self.stage.config
+        was_rounded = bool(run.ranges)
+        if not config.rounded:
+            run.ranges = {}
+        elif run.done == self.stage.first or not run.ranges:
+            run.ranges = run.machine.fabric.broadcast(self._ranges() if run.machine.is_first else {})
+        compute_exactly(run.net)
+        compute_rounded(run.net, run.ranges)
+        if run.machine.compiles and (run.ranges or was_rounded):
+            torch.compiler.reset()  # its guards do not look at what a layer computes
+
+    def _ranges(self) -> Ranges:
+        assert self.training is not None
+        net = build(self.run.config)
+        assert isinstance(net, STINet)
+        net.load_state_dict(self.run.average)
+        return ranges_of(net, self.training, self.stage.config.frames)
 
     def _leave_out(self) -> None:
         """Forget the gradients; an overflow in half precision must still lower the scale of the loss."""
