@@ -4,7 +4,8 @@
 
 Both are measured by `stinet evaluate`'s protocol on every set of clips; the first set decides. The weights go to
 src/stinet/weights/NAME.safetensors in half size with the figures in their header, the card to NAME.md beside them.
-Ranges for int8 fit no other weights: `--corpus DIR` finds new ones (calibrate.py); without it the old ones are removed.
+Ranges for int8 fit no other weights: those that a rounded stage was trained by lie beside the weights and are taken;
+for others `--corpus DIR` finds new ones (calibrate.py); without it the old ones are removed.
 `--force` replaces in any case (another network). The run's state lies beside its weights; it is kept as
 state/NAME.safetensors, averages and moments in half size, so that the next run can start from it.
 """
@@ -19,7 +20,7 @@ from calibrate import calibrate
 from stinet.catalogue import WEIGHTS, clip_function
 from stinet.checkpoint import as_half, load_model, load_tensors, read_header, save_model, save_tensors
 from stinet.data.benchmarks import find_clips
-from stinet.engines.ranges import ranges_file
+from stinet.engines.ranges import ranges_file, read_ranges, write_ranges
 from stinet.evaluate import benchmark
 from stinet.evaluate.measuring import Measures
 from stinet.report.tables import table
@@ -123,7 +124,11 @@ def main() -> None:
     target.with_suffix(".md").write_text(card, encoding="utf-8")
     print(f"shipped: {target} and its card; {before}")
     ranges_file(target).unlink(missing_ok=True)
-    if options.corpus:
+    own = read_ranges(ranges_file(options.weights), net)
+    if own:
+        write_ranges(ranges_file(target), net, own, {"trained": True, "steps": about["steps"]})
+        print(f"int8 as it was trained: {len(own)} convolutions")
+    elif options.corpus:
         calibrate(options.name, options.corpus)
     else:
         print(f"int8 is missing now: python benchmarks/calibrate.py {options.name} --clips CORPUS")

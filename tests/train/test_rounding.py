@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from model.small_networks import COMPACT, build, clip
 from stinet import runtime
-from stinet.checkpoint import read_header
+from stinet.checkpoint import load_model, read_header
 from stinet.config import TrainConfig
 from stinet.engines.calibrate import Seen, fit_range, fit_ranges, look_at_inputs
-from stinet.engines.ranges import Range
+from stinet.engines.ranges import Range, ranges_file, read_ranges
 from stinet.errors import ConfigError
 from stinet.model.stinet import STINet
 from stinet.train.fit import fit
@@ -178,9 +178,14 @@ def test_a_rounded_run_that_was_stopped_goes_on_by_the_same_ranges_bit_for_bit(v
     assert part["done"] == 2
     resumed = fit(dataclasses.replace(halved, save_every=100), quiet)
     assert resumed.ranges == whole.ranges
+    made = tmp_path / "whole" / "latest.safetensors"
+    beside = read_ranges(ranges_file(made), load_model(made))
+    assert beside is not None
+    assert beside.keys() == whole.ranges.keys()
     for name, tensor in weights(whole).items():
         assert torch.equal(weights(resumed)[name], tensor), name
     exact = fit(dataclasses.replace(config, rounded=False, out=str(tmp_path / "exact")), quiet)
+    assert not ranges_file(tmp_path / "exact" / "latest.safetensors").exists()
     assert not torch.equal(exact.average["features_net.lift.weight"], whole.average["features_net.lift.weight"])
 
 

@@ -351,7 +351,7 @@ def _step_seconds(config: TrainConfig, tell: Callable[[str], None], least_s: flo
     else:
         runtime.use_fastest_threads()
     runs = open_training_data(config, tell).training
-    stepper = Stepper(begin(replace(config, out=f"{config.out}/timing"), machine, lambda _: None))
+    stepper = Stepper(begin(replace(config, out=f"{config.out}/timing"), machine, lambda _: None), runs)
     share = machine.share(config.batch)
     period = config.loss.motion_every if config.loss.motion else 2
     began = time.perf_counter()

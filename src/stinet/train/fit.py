@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from stinet import runtime
-from stinet.checkpoint import as_half
+from stinet.checkpoint import as_half, load_model
 from stinet.config import TrainConfig
 from stinet.data.training import Batch, Runs, TrainingData, open_training_data
+from stinet.engines.ranges import ranges_file, write_ranges
 from stinet.train.feed import batches
 from stinet.train.machine import open_machine
 from stinet.train.networks import build, save
@@ -103,12 +104,22 @@ def _measure(run: Run, runs: Runs, views: Views, *, is_last: bool = False) -> No
     is_best = found["psnr_db"] > run.best_db
     about = {"steps": run.done, "seconds": round(run.seconds), "validation": found}
     for name in ("latest", "best") if is_best else ("latest",):
-        save(views.out / f"{name}.safetensors", run.config, net, as_half(run.average), about)
+        file = views.out / f"{name}.safetensors"
+        save(file, run.config, net, as_half(run.average), about)
+        _keep_ranges(run, file)
     run.best_db = max(run.best_db, found["psnr_db"])
     views.validated(found, pictures(net, runs, run.machine), is_best=is_best)
     if is_last:
         views.tell(table(clips))
         views.tell(f"weights  {views.out / 'latest.safetensors'}\nsheet    {views.out / 'sheet-latest.png'}")
+
+
+def _keep_ranges(run: Run, weights: Path) -> None:
+    """Beside weights that were trained by them; beside others none are left."""
+    file = ranges_file(weights)
+    file.unlink(missing_ok=True)
+    if run.ranges:
+        write_ranges(file, load_model(weights), run.ranges, {"trained": True, "steps": run.done})
 
 
 def _save(run: Run, views: Views) -> None:
