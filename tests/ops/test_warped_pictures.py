@@ -1,11 +1,11 @@
-"""Pictures of few channels at full size: both roads, and what sharpening is for."""
+"""Pictures of few channels at full size: both roads."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from stinet.ops import pictures
-from stinet.ops.pictures import SHARPENED, blend, enlarge, goes_to_opencv, interleaved, sharpen, warp_picture
+from stinet.ops.pictures import blend, enlarge, goes_to_opencv, interleaved, warp_picture
 
 SIZE = (24, 30)
 
@@ -26,8 +26,6 @@ def results() -> dict[str, Tensor]:
     flow[0, :, :4] *= 100
     weights = some(2, 2, *SIZE, seed=3).split(1, dim=1)
     return {
-        "sharpened": sharpen(picture),
-        "sharpened, one pixel": sharpen(some(1, 3, 1, 1)),
         "warped": warp_picture(picture, flow),
         "enlarged": enlarge(flow, 4),
         "blended": blend([picture.clone(), other], weights),
@@ -58,28 +56,6 @@ def test_blending_has_gradients_in_pictures_and_weights() -> None:
     leaves = [some(1, 3, 4, 5).double().requires_grad_(), some(1, 3, 4, 5, seed=1).double().requires_grad_()]
     weights = [some(1, 1, 4, 5, seed=seed).double().requires_grad_() for seed in (2, 3)]
     assert torch.autograd.gradcheck(lambda a, b, v, w: blend([a, b], [v, w]), (*leaves, *weights))
-
-
-def test_sharpening_keeps_what_is_flat_and_lifts_the_finest_wave() -> None:
-    flat = torch.full((1, 3, *SIZE), 0.5)
-    torch.testing.assert_close(sharpen(flat), flat)
-    wave = torch.tensor([1.0, -1.0]).repeat(SIZE[1] // 2).expand(1, 3, *SIZE)
-    torch.testing.assert_close(sharpen(wave)[..., 2:-2], (1 + 4 * SHARPENED) * wave[..., 2:-2])
-
-
-def test_sharpening_brings_a_warp_by_fractions_nearer_to_the_truth() -> None:
-    columns = torch.arange(SIZE[1]).float()
-
-    def wave(shift: float) -> Tensor:
-        return torch.sin((columns + shift) * 1.2).expand(1, 3, *SIZE)
-
-    errors = {"plain": 0.0, "sharpened": 0.0}
-    for shift in (0.25, 0.5, 0.75):
-        flow = torch.zeros(1, 2, *SIZE)
-        flow[:, 0] = shift
-        for name, picture in (("plain", wave(0)), ("sharpened", sharpen(wave(0)))):
-            errors[name] += float((warp_picture(picture, flow) - wave(shift))[..., 3:-3].square().mean())
-    assert errors["sharpened"] < 0.5 * errors["plain"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -40,7 +40,6 @@ from stinet.model.interpolate import enlarge_flow
 from stinet.model.relate import adjacency
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
-from stinet.ops.pictures import SHARPENED
 from stinet.ops.resample import upsample
 
 __all__ = ["features_graph", "restore_graph", "times_of", "unsupported"]
@@ -387,7 +386,7 @@ class _Writer:
         estimates = [_picked(frames, made)]
         for end, flow in enumerate(flows):
             neighbour = _picked(frames, [line.order.index(interval + end) for interval, _ in line.between])
-            estimates.append(self._warp_large(_sharpened(neighbour), flow))
+            estimates.append(self._warp_large(neighbour, flow))
         total = _sum([_exact(op.multiply(*pair)) for pair in zip(shares, estimates, strict=True)])
         rows = [len(line.order) + made.index(place) if place in made else place for place in range(len(line.order))]
         return _picked(_exact(op.concat([frames, total], 0)), rows)
@@ -417,7 +416,7 @@ class _Writer:
         inside = _exact(op.multiply(_channels(unit, twice), beside))
         at = _exact(op.add(moved, _exact(op.add(_channels(places, twice), inside))))
         at = _exact(op.depth_to_space(at, "depth_first", scale))
-        how = {"align_corners": False, "mode": "bilinear", "padding_mode": "border"}
+        how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
         return _exact(op.grid_sample(image, _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1])))), how))
 
     def _grid(self, offset: Node) -> Node:
@@ -638,19 +637,8 @@ def _subpixels(
     kernel = _kernel(scale, enlarge)
     for channel, sub in itertools.product(range(channels), range(scale**2)):
         weight[channel * scale**2 + sub, channel] = kernel[sub]
-    return _around(x, weight if order is None else weight[list(order)])
-
-
-def _sharpened(picture: Node) -> Node:
-    """For bilinear samples, as ops/pictures.py does it."""
-    line = np.array([-SHARPENED, 1 + 2 * SHARPENED, -SHARPENED], np.float32)
-    return _around(picture, np.eye(3, dtype=np.float32)[:, :, None, None] * np.outer(line, line))
-
-
-def _around(x: Node, weight: Float[np.ndarray, "o c k k"]) -> Node:
-    """A convolution in float32 that repeats the edges, mirrored where it reaches over them by more than a pixel."""
-    side = weight.shape[-1] // 2
-    around = _constant(np.array([0, 0, side, side]))
+    weight = weight if order is None else weight[list(order)]
+    around = _constant(np.array([0, 0, 2, 2]))
     padded = _exact(opset1.pad(x, around, around, "symmetric"))  # later ones are rewritten, and lose their marks
     return _exact(op.convolution(padded, _constant(weight), [1, 1], [0, 0], [0, 0], [1, 1]))
 

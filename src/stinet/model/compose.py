@@ -7,10 +7,9 @@ are warped as well, on the HR grid, and every pixel takes what can be trusted mo
     V_tau <- w_0 V_tau + w_1 J(V_i, O_{tau -> i}) + w_2 J(V_{i+1}, O_{tau -> i+1}),     (w_0, w_1, w_2) =
     softmax(a(H_tau) + b(|J(X_i, .) - J(X_{i+1}, .)|) + (0, log(1 - tau), log tau))
 
-J warps, bilinearly what was sharpened for it (ops/pictures.py); X are the LR frames, V the restored ones, O the flows
-of Eq. (1) enlarged to the HR grid; a and b are convolutions that start from zero: half the network's frame and half a
-blend by time. H is L where there is no H. Where the two warped LR frames disagree, something is covered or the flow is
-wrong.
+J warps by the cubic kernel, X are the LR frames, V the restored ones, O the flows of Eq. (1) enlarged to the HR grid; a
+and b are convolutions that start from zero: half the network's frame and half a blend by time. H is L where there is
+no H. Where the two warped LR frames disagree, something is covered or the flow is wrong.
 
 Frames are RGB in [0, 1] where the network is right, flows LR pixels, channel 0 = dx.
 """
@@ -27,7 +26,7 @@ from stinet.model.blocks import conv
 from stinet.model.interpolate import Between
 from stinet.model.reconstruct import unfold
 from stinet.model.timeline import Timeline
-from stinet.ops.pictures import blend, enlarge, goes_to_opencv, interleaved, sharpen, warp_picture
+from stinet.ops.pictures import blend, enlarge, goes_to_opencv, interleaved, warp_picture
 
 __all__ = ["Compose", "compose"]
 
@@ -89,17 +88,16 @@ def compose(
     scale = frames.shape[-2] // to_left.shape[-2]
     parts = [x.unflatten(0, (len(clips), -1)) for x in (shares, to_left, to_right)]
     if not goes_to_opencv(frames, *parts):
-        given = [sharpen(clips[:, side].flatten(0, 1)) for side in (places.left, places.right)]
+        given = [clips[:, side].flatten(0, 1) for side in (places.left, places.right)]
         own = clips[:, places.made].flatten(0, 1)
         total = _blended(own, given, [to_left, to_right], shares, scale)
         made = torch.tensor(places.made, device=frames.device)
         return clips.index_copy_(1, made, total.unflatten(0, (len(clips), -1))).flatten(0, 1)
     frames = interleaved(frames)
     for clip, *of_clip in zip(frames.unflatten(0, (len(clips), -1)), *parts, strict=True):
-        sharp = {place: sharpen(clip[place, None]) for place in {*places.left, *places.right}}
         for made, left, right, share, *flows in zip(*places, *(x.split(1) for x in of_clip), strict=True):
             own = clip[made, None]
-            own.copy_(_blended(own, [sharp[left], sharp[right]], flows, share, scale))
+            own.copy_(_blended(own, [clip[left, None], clip[right, None]], flows, share, scale))
     return frames
 
 

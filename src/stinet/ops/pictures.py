@@ -1,14 +1,6 @@
-r"""Few channels at full size: read at a flow, sharpened for it, and blended.
+"""Pictures of few channels at full size: read where a flow points, enlarged, and blended.
 
-A bilinear sample between two pixels is a mean, so a picture that is warped by it loses detail: over all places between
-pixels (p uniform in [0, 1]) a wave of frequency w keeps 1 - E[p (1 - p)] (1 - cos w), E[p (1 - p)] = 1/6, along either
-axis. `sharpen` undoes that beforehand, as far as three taps can:
-
-    s = (-a, 1 + 2 a, -a) along rows and columns
-
-so a warp costs four taps a pixel instead of the cubic kernel's sixteen.
-
-On the CPU, without gradients, OpenCV does the same on interleaved pixels, several times faster than torch; a result is
+On the CPU, without gradients, OpenCV does this on interleaved pixels, two to five times as fast as torch; a result is
 then channels_last, and within 1e-4 of torch's.
 """
 
@@ -21,12 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from stinet.ops.warp import pixel_grid, warp
+from stinet.ops.warp import pixel_grid, warp_cubic
 
-__all__ = ["SHARPENED", "blend", "enlarge", "goes_to_opencv", "interleaved", "sharpen", "warp_picture"]
-
-SHARPENED = 1 / 8
-"""a: keeps in-between frames of Vid4 best, as well as the cubic kernel (docs/training.md)."""
+__all__ = ["blend", "enlarge", "goes_to_opencv", "interleaved", "warp_picture"]
 
 _EXACT_SINCE = 5
 """OpenCV's major version whose remap rounds no coordinate to 1/32 of a pixel."""
@@ -42,24 +31,6 @@ def goes_to_opencv(*pictures: Tensor) -> bool:
     return not is_traced and not torch.compiler.is_compiling() and _has_opencv()
 
 
-def sharpen(picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """What bilinear samples will take off, added beforehand; edges are repeated."""
-    taps = (-SHARPENED, 1 + 2 * SHARPENED, -SHARPENED)
-    if goes_to_opencv(picture):
-        import cv2
-
-        line = torch.tensor(taps).numpy()
-        return _by_opencv(
-            lambda pixels: cv2.sepFilter2D(pixels, -1, line, line, borderType=cv2.BORDER_REPLICATE), picture
-        )
-    for axis in (-1, -2):
-        last = picture.shape[axis] - 1
-        before = torch.cat([picture.narrow(axis, 0, 1), picture.narrow(axis, 0, last)], dim=axis)
-        after = torch.cat([picture.narrow(axis, 1, last), picture.narrow(axis, last, 1)], dim=axis)
-        picture = taps[1] * picture + taps[0] * (before + after)
-    return picture
-
-
 def interleaved(pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The same in channels_last, by OpenCV: eight times as fast as torch."""
     import cv2
@@ -73,15 +44,15 @@ def interleaved(pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
 
 
 def warp_picture(picture: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
-    """Sample `picture` at x + flow(x), bilinearly, the nearest edge pixel outside: `warp` for up to four channels."""
+    """`warp_cubic` for up to four channels: sample `picture` at x + flow(x), the nearest edge pixel outside."""
     if not goes_to_opencv(picture, flow):
-        return warp(picture, flow)
+        return warp_cubic(picture, flow)
     import cv2
 
     x, y = pixel_grid(flow)
     places = iter(zip((flow[:, 0] + x).numpy(), (flow[:, 1] + y).numpy(), strict=True))
     return _by_opencv(
-        lambda pixels: cv2.remap(pixels, *next(places), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), picture
+        lambda pixels: cv2.remap(pixels, *next(places), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), picture
     )
 
 
