@@ -26,7 +26,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip 
 
 from openvino import opset13 as op  # noqa: E402
 
-from stinet.engines.export import export  # noqa: E402
+from stinet.engines.export import export, facts  # noqa: E402
 from stinet.engines.flow import flow_graph  # noqa: E402
 from stinet.engines.translation import to_onnx  # noqa: E402
 
@@ -175,6 +175,12 @@ def test_both_files_say_what_they_hold(tmp_path: Path) -> None:
     }
     stored = openvino.Core().read_model(written(net, line, tmp_path / "a.xml", "openvino"))
     assert {key: str(stored.get_rt_info(["stinet", key]).value) for key in told} == told
+
+
+def test_times_are_exact_to_nine_digits_late_in_a_clip_too() -> None:
+    told = facts(build(COMPACT), Timeline.of(12, (1 / 3,)), "small", "CC0", flow_inside=False)
+    assert told["times"] == "0.333333333"
+    assert told["output_times"].split()[-2] == "10.3333333"
 
 
 def test_other_weights_have_another_hash_and_equal_ones_equal_bytes(tmp_path: Path) -> None:

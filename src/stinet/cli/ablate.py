@@ -56,7 +56,7 @@ def ablate(
     if listed:
         from stinet.ablate.listing import lines
 
-        say("\n".join(columns(lines(has_vgg=vgg is not None)).splitlines()))
+        say(columns(lines(has_vgg=vgg is not None)))
         return
     from stinet.train.extras import require_extras
 

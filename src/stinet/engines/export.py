@@ -73,7 +73,7 @@ def export(
 def facts(net: STINet, line: Timeline, name: str, licence: str, *, flow_inside: bool) -> dict[str, str]:
     """The metadata: what the graph is, what it takes and gives. Times are in intervals between source frames."""
     weights = NetworkClip(net, torch.device("cpu"), torch.float32, name).identity.rpartition(" ")[2]
-    taus = dict.fromkeys(f"{tau:g}" for _, tau in line.between)
+    taus = dict.fromkeys(f"{tau:.9g}" for _, tau in line.between)
     places = (line.position(index) for index in range(len(line.order)))
     return {
         "made_by": f"stinet {version('stinet')}",
@@ -84,7 +84,7 @@ def facts(net: STINet, line: Timeline, name: str, licence: str, *, flow_inside: 
         "source_frames": str(line.sources),
         "times": " ".join(taus),
         "output_frames": str(len(line.order)),
-        "output_times": " ".join(f"{interval + tau:g}" for interval, tau in places),
+        "output_times": " ".join(f"{interval + tau:.9g}" for interval, tau in places),
         "frames": "RGB, 0 to 1, frame by frame in order of time: (frames, 3, height, width), float32",
         "flow": _FLOW if line.sources > 1 and not flow_inside else "inside" if line.sources > 1 else "none",
         "least_side": str(LEAST_PX if line.sources > 1 and flow_inside else 2),

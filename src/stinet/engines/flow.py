@@ -13,7 +13,7 @@ from openvino import opset13 as op
 
 from stinet.ops import farneback
 
-__all__ = ["LEAST_PX", "flow_graph", "pixels"]
+__all__ = ["LEAST_PX", "flow_graph", "pixels", "whole", "wholes"]
 
 LEAST_PX = 10
 """The widest blur mirrors nine pixels."""
@@ -36,24 +36,24 @@ class _Level(NamedTuple):
 def flow_graph(frames: Node, count: int) -> Node:
     """Flows (2 (count - 1) 2 h w; dx, dy) of `count` frames (RGB in [0, 1]): to each following one, then back."""
     gray = _conv(frames, np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1) * 255)
-    sides = op.gather(op.shape_of(frames, "i64"), _ints(2, 3), _int(0))
+    sides = op.gather(op.shape_of(frames, "i64"), wholes(2, 3), whole(0))
     levels = [_level(gray, sides, depth) for depth in range(farneback.LEVELS + 1)]
     before, after = list(range(count - 1)), list(range(1, count))
     flow = None
     for level in reversed(levels):
         first, second = (
-            op.gather(level.expansion, _ints(*index), _int(0)) for index in (before + after, after + before)
+            op.gather(level.expansion, wholes(*index), whole(0)) for index in (before + after, after + before)
         )
         flow = _refined(first, second, _start(flow, first, level.size), level.size)
         flow = op.multiply(flow, level.is_used)
-    return op.gather(flow, _ints(1, 0), _int(1))
+    return op.gather(flow, wholes(1, 0), whole(1))
 
 
 def pixels(sides: Node) -> Node:
     """(y, x) of every pixel as whole numbers (1 2 h w), for sides (h, w)."""
-    rows, columns = (op.range(_int(0), op.gather(sides, _int(axis), _int(0)), _int(1), "i64") for axis in (0, 1))
-    column, row = op.unsqueeze(rows, _ints(0, 1, 3)), op.unsqueeze(columns, _ints(0, 1, 2))
-    return op.concat([op.add(column, op.multiply(row, _int(0))), op.add(row, op.multiply(column, _int(0)))], 1)
+    rows, columns = (op.range(whole(0), op.gather(sides, whole(axis), whole(0)), whole(1), "i64") for axis in (0, 1))
+    column, row = op.unsqueeze(rows, wholes(0, 1, 3)), op.unsqueeze(columns, wholes(0, 1, 2))
+    return op.concat([op.add(column, op.multiply(row, whole(0))), op.add(row, op.multiply(column, whole(0)))], 1)
 
 
 def _level(gray: Node, sides: Node, depth: int) -> _Level:
@@ -64,36 +64,36 @@ def _level(gray: Node, sides: Node, depth: int) -> _Level:
     size, parts = sides, 2**depth
     if depth > 0:
         # rounded half to even, as Python does
-        whole = op.divide(sides, _int(parts))
-        odd = op.subtract(whole, op.multiply(op.divide(whole, _int(2)), _int(2)))
-        size = op.divide(op.add(op.add(sides, odd), _int(parts // 2 - 1)), _int(parts))
-        size = op.maximum(size, _int(1))
+        down = op.divide(sides, whole(parts))
+        odd = op.subtract(down, op.multiply(op.divide(down, whole(2)), whole(2)))
+        size = op.divide(op.add(op.add(sides, odd), whole(parts // 2 - 1)), whole(parts))
+        size = op.maximum(size, whole(1))
         image = _resized(image, size)
     down, across = farneback._moments(torch.float64, torch.device("cpu"))
     image = _padded(op.add(image, _number(-128.0)), farneback.POLY_RADIUS, farneback.POLY_RADIUS, "edge")
     expansion = _conv(_conv(image, down.numpy()), across.numpy())
-    least = op.reduce_min(sides, _ints(0), keep_dims=False)
-    is_used = op.greater_equal(least, _int(farneback.SMALLEST_SIDE_PX * parts if depth else 0))
+    least = op.reduce_min(sides, wholes(0), keep_dims=False)
+    is_used = op.greater_equal(least, whole(farneback.SMALLEST_SIDE_PX * parts if depth else 0))
     return _Level(size, expansion, op.convert(is_used, "f32"))
 
 
 def _start(coarser: Node | None, first: Node, size: Node) -> Node:
     """The flow of the level above, enlarged, or none."""
     if coarser is None:
-        return op.multiply(op.gather(first, _ints(0, 1), _int(1)), _number(0.0))
+        return op.multiply(op.gather(first, wholes(0, 1), whole(1)), _number(0.0))
     return op.multiply(_resized(coarser, size), _number(2.0))
 
 
 def _refined(first: Node, second: Node, flow: Node, size: Node) -> Node:
     """Eq. (1) and (2) of ops/farneback.py, three times."""
     at = pixels(size)
-    ends = op.unsqueeze(op.add(size, _int(-1)), _ints(0, 2, 3))
-    lowest, highest = op.multiply(at, _int(-1)), op.subtract(ends, at)
+    ends = op.unsqueeze(op.add(size, whole(-1)), wholes(0, 2, 3))
+    lowest, highest = op.multiply(at, whole(-1)), op.subtract(ends, at)
     bounds = op.convert(lowest, "f32"), op.convert(highest, "f32")
     # how far a pixel is from the nearest border, and what that is worth
     table = op.constant(np.array([*farneback.BORDER_WEIGHTS, 1.0], np.float32))
-    near = op.minimum(op.minimum(at, op.subtract(ends, at)), _int(len(farneback.BORDER_WEIGHTS)))
-    weights = op.gather(table, near, _int(0))
+    near = op.minimum(op.minimum(at, op.subtract(ends, at)), whole(len(farneback.BORDER_WEIGHTS)))
+    weights = op.gather(table, near, whole(0))
     weight = op.multiply(_channel(weights, 0), _channel(weights, 1))
     for _ in range(farneback.ROUNDS):
         flow = _solved(_window_mean(_normal_equations(first, second, flow, bounds, weight)))
@@ -150,14 +150,14 @@ def _solved(maps: Node) -> Node:
 
 
 def _padded(x: Node, rows: int, columns: int, mode: str) -> Node:
-    around = _ints(0, 0, rows, columns)
+    around = wholes(0, 0, rows, columns)
     return op.pad(x, around, around, mode)
 
 
 def _resized(x: Node, size: Node) -> Node:
     """Bilinear, as `torch.nn.functional.interpolate` without aligned corners."""
     return op.interpolate(
-        x, size, "linear_onnx", "sizes", axes=_ints(2, 3), coordinate_transformation_mode="half_pixel"
+        x, size, "linear_onnx", "sizes", axes=wholes(2, 3), coordinate_transformation_mode="half_pixel"
     )
 
 
@@ -166,14 +166,16 @@ def _conv(x: Node, kernel: np.ndarray) -> Node:
 
 
 def _channel(x: Node, index: int) -> Node:
-    return op.slice(x, _ints(index), _ints(index + 1), _ints(1), _ints(1))
+    return op.slice(x, wholes(index), wholes(index + 1), wholes(1), wholes(1))
 
 
-def _int(value: int) -> Node:
+def whole(value: int) -> Node:
+    """A whole number."""
     return op.constant(np.array(value, np.int64))
 
 
-def _ints(*values: int) -> Node:
+def wholes(*values: int) -> Node:
+    """A row of whole numbers."""
     return op.constant(np.array(values, np.int64))
 
 

@@ -176,6 +176,7 @@ class _Translation:
         assert attributes["pad_mode"] == "symmetric"
         axes = [axis for axis in range(len(before)) if before[axis] or after[axis]]
         for axis in axes:
+            assert min(before[axis], after[axis]) > 0, "a slice that ends at -1 would be the whole axis"
             least = np.iinfo(np.int64).min
             mirrored = [
                 self._named("Slice", [name, *(self._constant(np.array([value])) for value in (start, stop, axis, -1))])

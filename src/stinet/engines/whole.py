@@ -16,7 +16,7 @@ import numpy as np
 import openvino
 from openvino import opset13 as op
 
-from stinet.engines.flow import flow_graph, pixels
+from stinet.engines.flow import flow_graph, pixels, whole, wholes
 from stinet.engines.graph import features_graph, restore_graph, times_of
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
@@ -37,7 +37,7 @@ def whole_graph(net: STINet, line: Timeline, *, flow_inside: bool = False) -> op
     if count and flow_inside:
         both = flow_graph(frames, line.sources)
         halves = range(count), range(count, 2 * count)
-        sides = [_exact(op.gather(both, _ints(*half), _int(0))) for half in halves]
+        sides = [_exact(op.gather(both, wholes(*half), whole(0))) for half in halves]
     _connect(features, {"frames": frames})
     low, high = _outputs(features)
     given = {"frames": frames, "low": low, "high": high, **_sizes(frames)}
@@ -75,17 +75,19 @@ def _sizes(frames: Node) -> dict[str, Node]:
     In whole numbers as far as it goes: no engine rounds those, while marks get lost where float32 meets constants.
     """
     shape = op.shape_of(frames, "i64")
-    rows, columns = (op.range(_int(0), op.gather(shape, _int(axis), _int(0)), _int(1), "i64") for axis in (2, 3))
-    column, row = op.unsqueeze(rows, _ints(0, 1, 3)), op.unsqueeze(columns, _ints(0, 1, 2))
-    at = pixels(op.gather(shape, _ints(2, 3), _int(0)))
-    size, turned = (op.unsqueeze(op.gather(shape, _ints(*axes), _int(0)), _ints(0, 2, 3)) for axes in ((2, 3), (3, 2)))
-    lowest = op.multiply(at, _int(-1))
-    doubled = op.add(op.multiply(op.gather(at, _ints(1, 0), _int(1)), _int(2)), _int(1))
+    rows, columns = (op.range(whole(0), op.gather(shape, whole(axis), whole(0)), whole(1), "i64") for axis in (2, 3))
+    column, row = op.unsqueeze(rows, wholes(0, 1, 3)), op.unsqueeze(columns, wholes(0, 1, 2))
+    at = pixels(op.gather(shape, wholes(2, 3), whole(0)))
+    size, turned = (
+        op.unsqueeze(op.gather(shape, wholes(*axes), whole(0)), wholes(0, 2, 3)) for axes in ((2, 3), (3, 2))
+    )
+    lowest = op.multiply(at, whole(-1))
+    doubled = op.add(op.multiply(op.gather(at, wholes(1, 0), whole(1)), whole(2)), whole(1))
     share = _exact(op.concat([_one_by_length(row, 3), _one_by_length(column, 2)], 1))
     return {
         "lowest": _float(lowest),
-        "highest": _float(op.add(op.add(size, _int(-1)), lowest)),
-        "places": _exact(op.multiply(_float(op.add(doubled, op.multiply(turned, _int(-1)))), share)),
+        "highest": _float(op.add(op.add(size, whole(-1)), lowest)),
+        "places": _exact(op.multiply(_float(op.add(doubled, op.multiply(turned, whole(-1)))), share)),
         "unit": _exact(op.add(share, share)),
         "per_pixel": _exact(op.multiply(_one_by_length(rows, 0), _one_by_length(columns, 0))),
     }
@@ -93,31 +95,19 @@ def _sizes(frames: Node) -> dict[str, Node]:
 
 def _one_by_length(line: Node, axis: int) -> Node:
     """1 by the length of 0, 1, 2, ..., in float32: the mean of a line that is 1 at its first pixel and 0 elsewhere."""
-    return _exact(op.reduce_mean(_float(op.equal(line, _int(0))), _ints(axis), keep_dims=True))
+    return _exact(op.reduce_mean(_float(op.equal(line, whole(0))), wholes(axis), keep_dims=True))
 
 
-def _float(whole: Node) -> Node:
-    return _exact(op.convert(whole, "f32"))
+def _float(number: Node) -> Node:
+    return _exact(op.convert(number, "f32"))
 
 
 def _turned(pair: Node) -> Node:
     """(y, x) as (x, y) along the channels, and the other way round."""
-    return _exact(op.gather(pair, _ints(1, 0), _int(1)))
+    return _exact(op.gather(pair, wholes(1, 0), whole(1)))
 
 
 def _exact(node: Node) -> Node:
     """Graph.py's mark of what stays float32 when the rest is computed in bfloat16."""
     node.get_rt_info()["precise_0"] = ""
     return node
-
-
-def _int(value: int) -> Node:
-    return op.constant(np.array(value, np.int64))
-
-
-def _ints(*values: int) -> Node:
-    return op.constant(np.array(values, np.int64))
-
-
-def _number(value: float) -> Node:
-    return op.constant(np.array(value, np.float32))
