@@ -7,7 +7,8 @@ themselves and the stamps are inputs, so that neither a new size nor a new fract
 
 Against the network's own code, and equal to it but for rounding:
 
-    warp                 a deformable convolution with the identity as its weights, the flow clamped to the picture
+    warp in ST-FI        a deformable convolution with the identity as its weights, the flow clamped to the picture
+    warp in ST-LR        grid_sample, which reads and writes planar maps and takes less for every coordinate
     modulated sampling   grid_sample with groups as pictures; of more than one tap a DeformableConvolution
     convolutions         those that are to be computed in 8 bits read rounded inputs, by rounded weights
     bicubic estimate     a 5x5 convolution to all sub-pixels, added to the heads before they are unfolded
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import openvino
+import torch
 from jaxtyping import Float
 from openvino import opset1
 from openvino import opset13 as op
@@ -259,24 +261,33 @@ class _Writer:
     def _local(self, module: Any, x: Node, flows: tuple[Node, Node] | None) -> Node:
         """One module on L and H as one batch, which share its weights."""
         weights = module.weights["shared"]
+        offsets, channels = weights.offsets, self.net.config.offset_channels
         index = {"previous": self.line.previous, "following": self.line.following}
+        neighbours = self._conv.together(x, [offsets.neighbour[name] for name in index])
+        neighbours = _exact(_regrouped(neighbours, channels))  # of every frame both sides: planar, one reorder
         aligned = []
-        for side, name in enumerate(("previous", "following")):
-            flow = None if flows is None else _twice(flows[side])
-            beside = self._beside(self._conv(x, weights.offsets.neighbour[name]), index[name])
-            if flow is not None:
-                beside = self._warp(beside, flow, self.net.config.offset_channels)
-            s = _leaky(op.add(self._conv(x, weights.offsets.centre[name]), beside))
-            s = self._conv(s, weights.offsets.second[name])
+        for side, (name, places) in enumerate(index.items()):
+            beside = _picked(neighbours, [2 * place + side for place in self._twice_as_many(places)])
+            flow, grid = None, None
+            if flows is not None:
+                flow = flows[side]
+                grid = _twice(self._grid(_channels(flow, [1, 0])))
+                beside = _sample(beside, grid, "border")
+            s = _leaky(op.add(self._conv(x, offsets.centre[name]), beside))
+            s = self._conv(s, offsets.second[name])
             if module.exchange is not None:
                 s = self._exchanged(module.exchange[name], s)
-            aligned.append(self._align(weights.align[name], self._beside(x, index[name]), s, flow))
+            aligned.append(self._align(weights.align[name], self._beside(x, places), s, flow, grid))
         fused = op.add(self._conv(op.concat([aligned[0], x, aligned[1]], 1), weights.fusion.body), x)
         return self._conv.blocks(fused, weights.fusion.blocks)
 
     def _beside(self, x: Node, index: list[int]) -> Node:
         """Of every frame its neighbour, in both halves of the batch."""
-        return _take(x, [*index, *(len(index) + place for place in index)])
+        return _take(x, self._twice_as_many(index))
+
+    def _twice_as_many(self, index: list[int]) -> list[int]:
+        """The same places in both halves of the batch."""
+        return [*index, *(len(index) + place for place in index)]
 
     def _exchanged(self, exchange: Any, s: Node) -> Node:
         count = len(self.line.order)
@@ -287,34 +298,42 @@ class _Writer:
         ]
         return op.concat(halves, 0)
 
-    def _align(self, align: Any, neighbour: Node, s: Node, flow: Node | None) -> Node:
-        """Modulated deformable convolution; `flow` is added to every offset."""
+    def _align(self, align: Any, neighbour: Node, s: Node, flow: Node | None, grid: Node | None) -> Node:
+        """Modulated deformable convolution; the flow, or the grid made of it, is where every offset starts."""
         groups, taps = align.groups, align.kernel**2
+        if taps == 1:
+            return self._conv(self._sampled(align, neighbour, s, grid), align.weight)
         split, bound = 2 * groups * taps, align.max_offset_px
-        is_point = taps == 1
-        order = [place + 1 - 2 * (place % 2) for place in range(split)] if is_point else range(split)
-        raw = _exact(self._conv(s, align.offsets, outputs=order))
+        raw = _exact(self._conv(s, align.offsets, outputs=range(split)))
         offset = _exact(op.multiply(_exact(op.tanh(_exact(op.multiply(raw, _number(1 / bound))))), _number(bound)))
         if flow is not None:
-            flow = _channels(flow, [1, 0]) if is_point else flow
-            offset = _exact(op.add(offset, _exact(op.concat([flow] * (groups * taps), 1))))
+            offset = _exact(op.add(offset, _exact(op.concat([_twice(flow)] * (groups * taps), 1))))
         mask = op.sigmoid(self._conv(s, align.offsets, outputs=range(split, split + groups * taps)))
-        if is_point:
-            return self._conv(self._sampled(neighbour, offset, mask, groups), align.weight)
         made = _deformable(neighbour, offset, _values(align.weight.weight), mask, groups)
         return op.add(made, _bias(align.weight))
 
-    def _sampled(self, x: Node, offset: Node, mask: Node, groups: int) -> Node:
-        """Every group of channels at its own offset (dx, dy), zero outside, times its mask.
+    def _sampled(self, align: Any, x: Node, s: Node, grid: Node | None) -> Node:
+        """Every group of channels at its own offset, zero outside, times its mask.
 
         With few channels in a group, grid_sample with groups as pictures is three times as fast as a deformable
-        convolution, which looks at every offset by itself.
+        convolution, which looks at every offset by itself. Only the bounded offsets may be bfloat16: the flow is added
+        when they are float32 again.
         """
-        channels = self.net.config.channels
-        grid = self._grid(_regrouped(offset, 2))
+        groups, channels = align.groups, self.net.config.channels
+        split, bound = 2 * groups, align.max_offset_px
+        order = [place + 1 - 2 * (place % 2) for place in range(split)]
+        offset = op.tanh(op.multiply(self._conv(s, align.offsets, outputs=order), _number(1 / bound)))
+        mask = op.sigmoid(self._conv(s, align.offsets, outputs=range(split, split + groups)))
+        at = _sample_places(offset, groups, self._starts(grid), self._input("unit", 1, 2, 1, 1), bound)
         how = {"align_corners": False, "mode": "bilinear", "padding_mode": "zeros"}
-        read = op.grid_sample(_regrouped(x, channels // groups), grid, how)
+        read = op.grid_sample(_exact(_regrouped(x, channels // groups)), at, how)
         return _regrouped(op.multiply(read, _regrouped(mask, 1)), channels)
+
+    def _starts(self, grid: Node | None) -> Node:
+        """Where offsets start, (n 2 h w): where the flow leads, or the pixels themselves."""
+        if grid is None:
+            return self._input("places", 1, 2, -1, -1)
+        return _exact(op.transpose(grid, _constant(np.array([0, 3, 1, 2]))))
 
     # phase 3, ST-GR
 
@@ -468,6 +487,17 @@ class _Convolutions:
         bias = np.sum([_values(layer.bias)[list(outputs)] for layer in layers], axis=0)
         return _convolution(op.concat(list(given), 1), _constant(gain * np.concatenate(weights, axis=1)), gain * bias)
 
+    def together(self, x: Node, layers: Sequence[nn.Conv2d]) -> Node:
+        """Several layers of one shape that read the same numbers, their outputs one after the other."""
+        if len({self._ranges.get(layer) for layer in layers}) > 1:
+            return op.concat([self(x, layer) for layer in layers], 1)
+        joint = nn.Conv2d(layers[0].in_channels, sum(layer.out_channels for layer in layers), layers[0].kernel_size)
+        for name in ("weight", "bias"):
+            setattr(joint, name, nn.Parameter(torch.cat([getattr(layer, name).detach() for layer in layers])))
+        if layers[0] in self._ranges:
+            self._ranges[joint] = self._ranges[layers[0]]
+        return self(x, joint)
+
     def blocks(self, x: Node, blocks: Any) -> Node:
         """Residual blocks: the sum keeps its precision, whatever the convolutions beside it have."""
         for block in blocks:
@@ -548,6 +578,25 @@ def _linear(x: Node, layer: nn.Linear) -> Node:
 
 def _leaky(x: Node) -> Node:
     return op.prelu(x, _constant(np.array([SLOPE], np.float32)))
+
+
+def _sample(x: Node, grid: Node, outside: str) -> Node:
+    how = {"align_corners": False, "mode": "bilinear", "padding_mode": outside}
+    return _exact(op.grid_sample(x, grid, how))
+
+
+def _sample_places(offset: Node, groups: int, starts: Node, unit: Node, bound: float) -> Node:
+    """grid_sample's coordinates (n groups, h, w, 2) of offsets (n 2 groups h w; dx, dy), in units of the bound.
+
+    No size is asked for: a new axis in front keeps height and width where a reshape can copy them.
+    """
+    first, second = _constant(np.array([0])), _constant(np.array([1]))
+    pairs = _exact(op.unsqueeze(offset, second))
+    pairs = _exact(op.reshape(pairs, _constant(np.array([0, groups, 2, 0, 0])), special_zero=True))
+    step = _exact(op.unsqueeze(_exact(op.multiply(unit, _number(bound))), second))
+    at = _exact(op.add(_exact(op.multiply(pairs, step)), _exact(op.unsqueeze(starts, second))))
+    at = _exact(op.reshape(at, _constant(np.array([1, -1, 0, 0, 0])), special_zero=True))
+    return _exact(op.transpose(_exact(op.squeeze(at, first)), _constant(np.array([0, 2, 3, 1]))))
 
 
 def _slice(x: Node, start: int, stop: int, axis: int) -> Node:
@@ -645,8 +694,6 @@ def _subpixels(
 
 def _kernel(scale: int, enlarge: Callable[[Tensor], Tensor]) -> Float[np.ndarray, "sub 5 5"]:
     """What every sub-pixel takes of the 5x5 pixels around its own: read off the enlargement of single bright pixels."""
-    import torch
-
     dots = torch.eye(25).view(25, 1, 5, 5)
     padded = torch.nn.functional.pad(dots, (4, 4, 4, 4))  # far from the borders, where pixels repeat
     large = enlarge(padded)[..., 6 * scale : 7 * scale, 6 * scale : 7 * scale]

@@ -41,7 +41,7 @@ _PLAIN = {
     "Abs": "Abs", "Add": "Add", "Divide": "Div", "Equal": "Equal", "Exp": "Exp", "GreaterEqual": "GreaterOrEqual",
     "Less": "Less", "LogicalAnd": "And", "Maximum": "Max", "Minimum": "Min", "Multiply": "Mul", "Range": "Range",
     "Select": "Where", "ShapeOf": "Shape", "Sigmoid": "Sigmoid", "Subtract": "Sub", "Tanh": "Tanh",
-    "Unsqueeze": "Unsqueeze",
+    "Squeeze": "Squeeze", "Unsqueeze": "Unsqueeze",
 }  # fmt: skip
 """Operations that differ in their names alone."""
 
