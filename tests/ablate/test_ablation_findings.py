@@ -1,5 +1,6 @@
 """Numbers of the report, worked out by hand: deltas by seed, spread, noise, and whether signs agree."""
 
+import json
 import math
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from trials import config_of, plan_of, settle  # pyright: ignore[reportMissingImports]
 
 from stinet.ablate.findings import T_95, find, set_of
-from stinet.ablate.pages import charts, views, write_reports
+from stinet.ablate.pages import charts, facts, views, write_reports
 from stinet.ablate.plan import Job, Plan
 from stinet.ablate.rows import rows_of
 
@@ -92,6 +93,24 @@ def test_the_papers_column_is_that_of_the_clips(tmp_path: Path) -> None:
     assert set_of(own) is None
     assert find(own, rows_of(("3",)))[1].paper_db == 26.15
     assert any("none of the paper's sets" in view.note for view in views(own, find(own, rows_of(("3",)))))
+
+
+def test_a_report_says_by_what_its_rows_were_measured_and_not_by_what_it_is_written(plan: Plan) -> None:
+    for number, file in enumerate(sorted((plan.config.out / "rows").glob("*.json"))):
+        result = json.loads(file.read_text("utf-8"))
+        for report in result["measured"].values():
+            report["run"] = {
+                "commit": f"c{number % 2}",
+                "versions": {"torch": "2"},
+                "device": "Z80",
+                "date": f"2{number}",
+            }
+            report["groups"]["slow"] = report["mean"]
+        file.write_text(json.dumps(result), "utf-8")
+    told = facts(plan)
+    assert (told["commit"], told["torch"], told["processor"]) == ("c0, c1", "2", "Z80")
+    assert told["date"] == "20 to 25"
+    assert all("Vimeo-Slow were measured too" in view.note for view in views(plan, find(plan, rows_of(("3",)))))
 
 
 def test_the_report_has_every_row_in_every_form(plan: Plan) -> None:

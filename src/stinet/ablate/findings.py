@@ -10,7 +10,7 @@ is printed is the largest minus the least delta of the row's own seeds.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -19,7 +19,7 @@ from stinet.ablate.plan import Plan, Start, job_of, start_of
 from stinet.ablate.rows import EDITS, ROWS, SETS, Row, missing
 from stinet.ablate.session import read_result
 
-__all__ = ["Finding", "Measure", "find", "set_of"]
+__all__ = ["Finding", "Measure", "find", "provenances", "set_of", "sets_of"]
 
 T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10)
 """Student's t for 95 % (two sides) by degrees of freedom from 1; above 18 the last one."""
@@ -117,16 +117,26 @@ _MEASURES = ("psnr", "ssim", "validation", "interpolated", "motion")
 
 
 def set_of(plan: Plan) -> str | None:
-    """The paper's set that was measured; None where the clips are others."""
-    for result in _results(plan, ROWS):
-        for report in result["measured"].values():
-            return next((name for name in SETS if name in report.get("groups", {})), None)
-    return None
+    """The first of the paper's sets that were measured, which tables are of; None where the clips are others."""
+    return next(iter(sets_of(plan)), None)
 
 
-def _results(plan: Plan, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
-    every = (read_result(plan, job_of(row, seed, plan.config)) for row in rows for seed in range(plan.config.seeds))
-    return [result for result in every if result is not None and result["measured"]]
+def sets_of(plan: Plan) -> list[str]:
+    """The paper's sets that were measured, in its order."""
+    first = next(_reports(plan, ROWS), {})
+    return [name for name in SETS if name in first.get("groups", {})]
+
+
+def provenances(plan: Plan, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
+    """By what and where every row was measured: `evaluate.provenance` of each, as far as they are done."""
+    return [report["run"] for report in _reports(plan, rows) if "run" in report]
+
+
+def _reports(plan: Plan, rows: Sequence[Row]) -> Iterator[Mapping[str, Any]]:
+    for row in rows:
+        for seed in range(plan.config.seeds):
+            result = read_result(plan, job_of(row, seed, plan.config))
+            yield from () if result is None else result["measured"].values()
 
 
 def _finding(plan: Plan, row: Row) -> Finding:

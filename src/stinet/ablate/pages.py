@@ -4,10 +4,10 @@ In the ablation's folder: report.html (one file, needs no network), report.md wi
 say the budget, the data, the clips, what was left out and why, and how a verdict is made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stinet.ablate.findings import Finding, find, set_of
+from stinet.ablate.findings import Finding, find, provenances, set_of, sets_of
 from stinet.ablate.plan import Plan
 from stinet.ablate.rows import SETS, TABLES, rows_of
 from stinet.evaluate.provenance import provenance
@@ -76,9 +76,9 @@ def charts(found: Sequence[Finding]) -> dict[str, Bars]:
 
 
 def facts(plan: Plan) -> dict[str, str]:
-    """How it was trained and measured."""
+    """How it was trained and measured: as the rows say, wherever and whenever each was done."""
     config, base = plan.config, plan.bases["nothing"]
-    about = provenance(device_of("auto"), base.seed)
+    about = provenances(plan, rows_of(config.tables, config.only)) or [provenance(device_of("auto"), base.seed)]
     timed = f" ({config.budget} at {plan.step_s:.3g} s a step of the full model)" if plan.step_s else ""
     lambda_1 = (
         f"{base.loss.perceptual:g}" if base.loss.perceptual else "0: no weights of VGG-19 were named (--vgg FILE)"
@@ -91,14 +91,19 @@ def facts(plan: Plan) -> dict[str, str]:
         "lambda_1": lambda_1,
         "data": Path(base.data).name if base.data else "the bundled clip, a few seconds of video",
         "measured on": f"{', '.join(path.name for path in plan.config.clips)}; frames: {config.variant}",
-        "commit": str(about["commit"]),
-        "torch": str(about["versions"]["torch"]),
-        "processor": str(about["device"]),
-        "date": str(about["date"]),
+        "commit": _each(run["commit"] for run in about),
+        "torch": _each(run["versions"]["torch"] for run in about),
+        "processor": _each(run["device"] for run in about),
+        "date": " to ".join(dict.fromkeys(end(str(run["date"]) for run in about) for end in (min, max))),
     }
     if "weights" in plan.bases:
         told["Table V"] = f"its rows go on from {Path(plan.bases['weights'].start).name}"
     return told
+
+
+def _each(values: Iterable[object]) -> str:
+    """Every value once."""
+    return ", ".join(dict.fromkeys(map(str, values)))
 
 
 def _found(plan: Plan) -> list[Finding]:
@@ -140,6 +145,8 @@ def _view(plan: Plan, table: str, found: Sequence[Finding], name: str | None) ->
     notes = [f"{f.row.label}: {f.note}" for f in found if f.note]
     if name is None:
         notes.append("our clips are none of the paper's sets: its figures are those of Vid4")
+    if others := [SET_NAMES[other] for other in sets_of(plan) if other != name]:
+        notes.append(f"{', '.join(others)} were measured too: their figures are in the rows' JSON")
     if table == "fig7":
         notes.append("the paper draws this curve without figures; its text says that 0.1 is best on both axes")
     if table == "6":
