@@ -29,7 +29,7 @@ from stinet.model.stinet import STINet
 
 __all__ = ["compute_exactly", "compute_rounded", "ranges_of"]
 
-CLIPS = 16
+CLIPS = 48
 """Runs whose beginnings the ranges are found on."""
 
 _LEAVES = re.compile(r"interpolate\.motion")
