@@ -430,3 +430,10 @@ def test_progress_on_a_terminal_shows_frames_rate_and_time_left(monkeypatch: pyt
         tell(3, 10)
     shown = terminal.getvalue()
     assert all(word in shown for word in ("[clip]", "3/10", "/s", "\x1b["))
+
+
+def test_names_between_commas_may_have_spaces_around_them() -> None:
+    from stinet.cli.options import words
+
+    assert words(" stinet-s, flow+bicubic ,,") == ("stinet-s", "flow+bicubic")
+    assert words(" , ") == ()

@@ -85,8 +85,6 @@ class Tuned:
     source: Path
     tried: tuple[Tried, ...]
     sheet: Path | None
-    rate: Fraction | None
-    """Output frames per second of playing."""
     device: str = "auto"
     """As it was asked for: a run must be told of it, too."""
     choices: dict[str, Tried] = field(default_factory=dict)
@@ -176,8 +174,7 @@ def tune(
     if sheet is not None:
         _draw(sheet, pictures, works, until(1.0))
     progress(2 * len(trials), 2 * len(trials))
-    rate = None if film.info.rate is None else 2 * film.info.rate
-    return Tuned(source=source, tried=tuple(tried), sheet=sheet, rate=rate, device=device, choices=choices)
+    return Tuned(source=source, tried=tuple(tried), sheet=sheet, device=device, choices=choices)
 
 
 class _Trial:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stinet.cli.options import words
 from stinet.cli.printing import columns, must_exist, say
 from stinet.cli.progress import training_line
 from stinet.cli.train import change
@@ -78,22 +79,18 @@ def ablate(
     for setting in settings or []:
         change(values, setting)
     config = AblateConfig(
-        tables=tuple(TABLES) if tables == "all" else _words(tables),
-        only=_words(rows),
+        tables=tuple(TABLES) if tables == "all" else words(tables.lower()),
+        only=words(rows.lower()),
         size=size,  # pyright: ignore[reportArgumentType] (checked by base_of)
         budget=budget,
         seeds=seeds,
         out=out,
         evaluate=tuple(clips or ()),
         variant=variant,  # pyright: ignore[reportArgumentType] (checked there)
-        measures=_words(measure),
+        measures=words(measure.lower()),
         start=start,
         base=from_mapping(TrainConfig, values, "--set"),
-        devices=_words(devices),
+        devices=words(devices.lower()),
     )
     plan = opened(config) if report_only else run(config, say, training_line)
     say(write_reports(plan))
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip().lower() for word in text.split(",") if word.strip())

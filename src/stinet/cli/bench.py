@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stinet.cli.options import Device
+from stinet.cli.options import Device, words
 from stinet.cli.printing import columns, must_be_writable, must_exist, say
 from stinet.cli.progress import progress_bar
 from stinet.errors import UsageError
@@ -35,8 +35,8 @@ def bench(
 
     Beside every model stand two yardsticks of the same rounds: the peak of 3x3 convolutions, and flow+bicubic.
     """
-    sizes = tuple(_size(word) for word in _words(size))
-    counts = tuple(_count(word) for word in _words(threads))
+    sizes = tuple(_size(word) for word in words(size))
+    counts = tuple(_count(word) for word in words(threads))
     if not sizes:
         raise UsageError("--size names no size")
     if out is not None:
@@ -51,11 +51,11 @@ def bench(
     place = runtime.device(device)
     config = BenchConfig(
         sizes=sizes,
-        models=_words(models),
-        engines=_words(engines),
-        precisions=_words(precisions),
+        models=words(models),
+        engines=words(engines),
+        precisions=words(precisions),
         threads=counts,
-        parts=_words(parts),
+        parts=words(parts),
         device=str(place),
         repeat=repeat,
         seconds=seconds,
@@ -89,10 +89,6 @@ def tune(
     with progress_bar("tune") as told:
         result = try_all(source, picture, budget_s=left, device=device, progress=told)
     say("\n".join([columns(result.rows()), "", *result.lines()]))
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stinet.cli.options import Device
+from stinet.cli.options import Device, words
 from stinet.cli.printing import must_be_writable, must_exist, say
 from stinet.cli.progress import progress_bar
 from stinet.errors import UsageError
@@ -46,14 +46,14 @@ def evaluate(
 
     for folder in clips:
         must_exist(folder)
-    names = [name for name in model.split(",") if name]
+    names = list(words(model))
     if not names:
         raise UsageError("--model names no model")
     config = EvaluateConfig(
         between=between,  # pyright: ignore[reportArgumentType] (checked there)
         window=window,  # pyright: ignore[reportArgumentType]
         variant=variant,  # pyright: ignore[reportArgumentType]
-        measures=tuple(name for name in measure.split(",") if name),
+        measures=words(measure),
         lpips_net=lpips_net,
         lpips_heads=lpips_heads,
         forwards=forwards if fps else 0,

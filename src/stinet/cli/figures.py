@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stinet.cli.options import Device, Model
+from stinet.cli.options import Device, Model, words
 from stinet.cli.printing import must_be_writable, must_exist, say
 from stinet.cli.progress import progress_bar
 from stinet.errors import UsageError
@@ -122,7 +122,7 @@ def ablations(
     from stinet.figures.strips import moments
     from stinet.report.strips import draw_strips
 
-    found = trained_rows(results, _words(rows))
+    found = trained_rows(results, words(rows))
     made = _films(clips, ",".join(str(row.weights) for row in found), clip, frames, device)
     labels = {str(row.weights): row.name for row in found}
     draw_strips(moments(made, frame, place, labels), out, columns=3)
@@ -155,20 +155,16 @@ def _films(clips: list[Path], models: str, names: str, frames: int, device: str)
     from stinet.catalogue import clip_function
     from stinet.figures.films import chosen_clips, shoot
 
-    if not _words(models):
+    if not words(models):
         raise UsageError("--models names no model")
-    functions = {name: clip_function(name, device=device) for name in _words(models)}
-    found = chosen_clips(clips, _words(names))
+    functions = {name: clip_function(name, device=device) for name in words(models)}
+    found = chosen_clips(clips, words(names))
     with progress_bar("figures") as told:
         made = []
         for number, clip in enumerate(found):
             made.append(shoot(clip, functions, frames))
             told(number + 1, len(found))
     return made
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _box(text: str) -> tuple[int, int, int, int] | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stinet.cli.options import Device, Model
+from stinet.cli.options import Device, Model, words
 from stinet.cli.printing import columns, must_be_writable, must_exist, say, say_json
 from stinet.cli.progress import frames_of, progress_bar
 from stinet.errors import UsageError
@@ -26,7 +26,7 @@ def models(
 ) -> None:
     """List the models: size, cost, weights and quality; and the stages that peers are made of."""
     if cost:
-        _measure_cost(tuple(name for name in only.split(",") if name), out)
+        _measure_cost(words(only), out)
         return
     if only or out is not None:
         raise UsageError("--models and --json are for --cost")

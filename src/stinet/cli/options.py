@@ -21,6 +21,7 @@ __all__ = [
     "pixel_count",
     "positive",
     "time",
+    "words",
 ]
 
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="where the model runs")]
@@ -123,3 +124,8 @@ def _fraction(text: str) -> Fraction | None:
         return Fraction(text.strip())
     except (ValueError, ZeroDivisionError):
         return None
+
+
+def words(text: str) -> tuple[str, ...]:
+    """What stands between commas, without the spaces around it; nothing is no word."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
