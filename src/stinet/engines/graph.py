@@ -189,7 +189,7 @@ class _Writer:
         warped = [self._warp_cubic(*side) for side in zip(pair, (to_left, to_right), strict=True)]
         blend = _mix(warped, shares)
         made = self._made(motion, (low, high), (left, right), (to_left, to_right), shares)
-        x = op.concat([part for level, given in enumerate((low, high)) for part in self._joined(given, made, level)], 0)
+        x = op.concat([part for level in zip((low, high), made, strict=True) for part in self._joined(*level)], 0)
         base = _picked(_exact(op.concat([frames, blend], 0)), self.line.order)
         mismatch = _exact(op.abs(_exact(op.subtract(*warped))))
         return x, base, self._neighbour_flows(ahead, back, (to_left, to_right)), (to_left, to_right, mismatch)
@@ -207,37 +207,34 @@ class _Writer:
     def _made(
         self, motion: Node, given: tuple[Node, Node], ends: tuple[list[int], list[int]],
         flows: tuple[Node, Node], shares: tuple[Node, ...],
-    ) -> Node:  # fmt: skip
-        """Pnet on aligned neighbours: L and H of the in-between frames as one batch."""
+    ) -> list[Node]:  # fmt: skip
+        """Pnet on aligned neighbours: L and H of the in-between frames."""
         pnet, channels = self.net.interpolate.pnet, self.net.config.channels
-        sides = []
-        for end, flow in zip(ends, flows, strict=True):
-            both = op.concat([_take(level, end) for level in given], 0)
-            sides.append(self._warp(both, _twice(flow), channels))
+        # every level by itself: what is one batch must be taken apart again
+        aligned = [
+            [self._warp(_take(level, end), flow, channels) for end, flow in zip(ends, flows, strict=True)]
+            for level in given
+        ]
+        branches = (pnet.low, pnet.high)
+        entered = [
+            _leaky(self._conv(op.concat([motion, *sides], 1), branch.entry))
+            for sides, branch in zip(aligned, branches, strict=True)
+        ]
         count = len(ends[0])
-        halves = [[_frames(side, 0, count), _frames(side, count, 2 * count)] for side in sides]
-        entered = op.concat(
-            [
-                _leaky(self._conv(op.concat([motion, halves[0][level], halves[1][level]], 1), branch.entry))
-                for level, branch in enumerate((pnet.low, pnet.high))
-            ],
-            0,
-        )
-        joint = op.concat([entered, self._conv.blocks(entered, pnet.shared)], 1)
+        joint = op.concat(entered, 0)
+        joint = op.concat([joint, self._conv.blocks(joint, pnet.shared)], 1)
         out = []
-        for level, branch in enumerate((pnet.low, pnet.high)):
+        for level, branch in enumerate(branches):
             first, _ = branch.after
             half = _leaky(self._conv(_frames(joint, level * count, (level + 1) * count), first))
-            out.append(self._conv(half, branch.exit))
-        return op.add(op.concat(out, 0), _mix(sides, [_twice(share) for share in shares], keep=_plain))
+            out.append(op.add(self._conv(half, branch.exit), _mix(aligned[level], shares, keep=_plain)))
+        return out
 
-    def _joined(self, given: Node, made: Node, level: int) -> list[Node]:
-        """Given and in-between frames in order of time; `level` counts the batches of in-between frames before."""
-        offset = level * len(self.line.between) - self.line.sources
+    def _joined(self, given: Node, made: Node) -> list[Node]:
+        """Given and in-between frames in order of time."""
+        count = self.line.sources
         return [
-            _frames(given, place, place + 1)
-            if place < self.line.sources
-            else _frames(made, place + offset, place + offset + 1)
+            _frames(given, place, place + 1) if place < count else _frames(made, place - count, place - count + 1)
             for place in self.line.order
         ]
 
@@ -491,7 +488,7 @@ class _Convolutions:
         """Several layers of one shape that read the same numbers, their outputs one after the other."""
         if len({self._ranges.get(layer) for layer in layers}) > 1:
             return op.concat([self(x, layer) for layer in layers], 1)
-        joint = nn.Conv2d(layers[0].in_channels, sum(layer.out_channels for layer in layers), layers[0].kernel_size)
+        joint = nn.Conv2d(layers[0].in_channels, sum(layer.out_channels for layer in layers), layers[0].kernel_size[0])
         for name in ("weight", "bias"):
             setattr(joint, name, nn.Parameter(torch.cat([getattr(layer, name).detach() for layer in layers])))
         if layers[0] in self._ranges:
@@ -670,8 +667,10 @@ def _softmax(parts: Sequence[Node]) -> list[Node]:
 
 def _unit(x: Node) -> Node:
     """Divided by its length along the channels."""
-    length = op.maximum(op.reduce_l2(x, _constant(np.array([1])), keep_dims=True), _number(1e-6))
-    return op.divide(x, length)
+    axis = _constant(np.array([1]))
+    # an axis of one channel would be the innermost, and every number be treated by itself
+    length = op.maximum(op.reduce_l2(x, axis, keep_dims=False), _number(1e-6))
+    return op.divide(x, op.unsqueeze(length, axis))
 
 
 def _half_of_one_plus(cosine: Node) -> Node:
