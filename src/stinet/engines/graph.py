@@ -488,7 +488,8 @@ class _Convolutions:
         """Several layers of one shape that read the same numbers, their outputs one after the other."""
         if len({self._ranges.get(layer) for layer in layers}) > 1:
             return op.concat([self(x, layer) for layer in layers], 1)
-        joint = nn.Conv2d(layers[0].in_channels, sum(layer.out_channels for layer in layers), layers[0].kernel_size[0])
+        outputs, side = sum(layer.out_channels for layer in layers), layers[0].kernel_size[0]
+        joint = nn.Conv2d(layers[0].in_channels, outputs, side, device="meta")  # draws no random numbers
         for name in ("weight", "bias"):
             setattr(joint, name, nn.Parameter(torch.cat([getattr(layer, name).detach() for layer in layers])))
         if layers[0] in self._ranges:
