@@ -236,6 +236,32 @@ def test_what_is_not_there_is_named_with_the_reason(canned: pytest.MonkeyPatch) 
         run_canned(threads=(1,), precisions=("int8",))
 
 
+def test_a_whole_command_that_fails_costs_no_other_figures(canned: pytest.MonkeyPatch) -> None:
+    begun: list[Subject] = []
+
+    def run(subject: Subject, film: Path, output: Path) -> WholeRun:
+        assert film.exists()
+        assert output.parent == film.parent
+        begun.append(subject)
+        if subject.precision == "bfloat16":
+            raise StinetError("it ran out of memory")
+        return WholeRun(
+            seconds=2.0 if subject.is_network else 1.0, first_frame_s=1.0, model_s=1.0, span_s=1.0, frames_in=2,
+            frames_out=4, peak_memory_bytes=5, cpu_s=1.0, model_cpu_s=1.0, first_frame_cpu_s=1.0,
+        )  # fmt: skip
+
+    canned.setattr(bench, "run_whole", run)
+    heard: list[tuple[int, int]] = []
+    config = BenchConfig(
+        models=("stinet-xs",), engines=("torch",), parts=("whole",), sizes=((32, 24),), seconds=0.1, repeat=2,
+        threads=(1,), precisions=("float32", "bfloat16"),
+    )  # fmt: skip
+    result = benchmark(config, make=paced, progress=lambda _, done, total: heard.append((done, total)))
+    assert [(row.subject.model, row.against_flow) for row in result.whole] == [(YARDSTICK, 1.0), ("stinet-xs", 0.5)]
+    assert result.left_out == {"whole commands: stinet-xs, torch bfloat16, 1 thread": "it ran out of memory"}
+    assert (len(begun), heard[-1]) == (3 + 2 * 2, (7, 7))
+
+
 def test_tables_have_a_cell_for_every_column(canned: pytest.MonkeyPatch) -> None:
     result = run_canned(threads=(1,), precisions=("float32", "int8"))
     run = WholeRun(

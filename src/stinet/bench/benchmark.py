@@ -333,10 +333,23 @@ def _time_commands(
     with tempfile.TemporaryDirectory(prefix="stinet-bench-") as folder:
         film = write_film(Path(folder) / "film.mkv", *size, max(round(config.seconds * RATE), 2))
         output = Path(folder) / "result.mp4"
-        tasks = {subject: (lambda subject=subject: run_whole(subject, film, output)) for subject in subjects}
+        tasks: dict[Subject, Callable[[], WholeRun]] = {}
+        count = len(subjects)
         # every run starts a process, so nothing in it is warm and only the first round's files are not yet in memory
-        figures = in_turn(tasks, config.repeat, warm_up=1, progress=lambda done, total: progress(where, done, total))
-    result.whole += [_whole_row(subject, size, figures) for subject in subjects]
+        for done, subject in enumerate(subjects):
+            progress(where, done, count * (config.repeat + 1))
+            try:
+                run_whole(subject, film, output)
+            except StinetError as error:
+                if subject.model == YARDSTICK:
+                    raise
+                result.left_out[f"whole commands: {subject}"] = str(error)
+            else:
+                tasks[subject] = lambda subject=subject: run_whole(subject, film, output)
+        figures = in_turn(
+            tasks, config.repeat, warm_up=0, progress=lambda done, total: progress(where, count + done, count + total)
+        )
+    result.whole += [_whole_row(subject, size, figures) for subject in tasks]
 
 
 def _whole_row(subject: Subject, size: tuple[int, int], figures: Mapping[Subject, Sequence[WholeRun]]) -> WholeRow:
