@@ -16,7 +16,7 @@ from films import Repeat, in_order, pictures  # pyright: ignore[reportMissingImp
 from stinet.config import ClipFunction, Tile, TileConfig
 from stinet.errors import ModelError, UsageError
 from stinet.infer.clips import Window, upscale_frames, windows
-from stinet.infer.ladder import CORE, Runner
+from stinet.infer.ladder import LONG_CORE, Runner
 from stinet.infer.times import OutputRule, Result
 from stinet.video.frame import Frame, Notes
 
@@ -253,9 +253,9 @@ def test_a_picture_that_stands_still_is_computed_once() -> None:
 
 def test_a_source_frame_is_prepared_once() -> None:
     fn = Repeat(scale=1, reach=2)
-    run(even(23), "x2", fn=fn)
-    assert fn.prepared == 23
-    assert max(fn.clips) == CORE + 2 + 2
+    run(even(39), "x2", fn=fn)
+    assert fn.prepared == 39
+    assert max(fn.clips) == LONG_CORE + 2 + 2
 
 
 def test_the_window_setting_bounds_the_clip() -> None:

@@ -15,7 +15,7 @@ from films import Repeat, pictures  # pyright: ignore[reportMissingImports]
 from stinet.config import ClipFunction, Movable, Tile, TileConfig
 from stinet.errors import DeviceError, ModelError
 from stinet.infer.clips import upscale_frames
-from stinet.infer.ladder import CORE, Picture, Runner
+from stinet.infer.ladder import LONG_CORE, Picture, Runner
 from stinet.infer.times import OutputRule
 from stinet.video.frame import Frame, Notes
 
@@ -218,7 +218,7 @@ def test_what_is_chosen_follows_from_the_memory_and_stays() -> None:
         assert runner.choose((10, 10), per_interval=9) == core
         return core, runner.tile_px
 
-    assert chosen(BIG) == (CORE, 1920)
+    assert chosen(BIG) == (LONG_CORE, 1920)
     assert chosen(BIG, window=6) == (4, 1920)
     cores, tiles = zip(*(chosen(gigabytes << 30) for gigabytes in (1, 4, 16, 64, 256)), strict=True)
     assert list(cores) == sorted(cores)

@@ -34,10 +34,16 @@ from stinet.errors import DeviceError, ModelError
 from stinet.infer.tiles import BYTES_PER_PIXEL, by_tiles, fitting_size_px, smallest_size_px
 from stinet.video.frame import Notes
 
-__all__ = ["CORE", "Picture", "Runner"]
+__all__ = ["CORE", "LONG_CORE", "Picture", "Runner"]
 
 CORE = 8
 """Source intervals of a window when nobody says: more repeat less context and relate more frames, for more memory."""
+
+LONG_CORE = 16
+"""The same where memory is plenty: 3 frames of context to 32 in place of 3 to 16, which is a twelfth of the time."""
+
+_PLENTY = 0.2
+"""Part of the memory that a long window may take."""
 
 _OUTPUT_SHARE = 0.25
 """Part of the memory that the finished frames of a window may take."""
@@ -144,6 +150,10 @@ class Runner:
             frame_bytes = 12 * size[0] * size[1] * self.scale**2
             self.core = int(self.budget_bytes * _OUTPUT_SHARE / (frame_bytes * max(per_interval, 2)))
             self.core = min(max(self.core, 1), CORE)
+            plenty = self.budget_bytes * _PLENTY / (_bytes_per_pixel(self.fn) * size[0] * size[1])
+            if self.core == CORE and plenty > CORE:
+                sources = int(plenty * 2 / max(per_interval, 2)) - 2 * self.reach
+                self.core = min(max(sources, CORE), LONG_CORE)
         if not self.tile_px:
             sources = self._counted(self.core + 2 * self.reach, per_interval)
             self._rung = _Rung(self.fn, self._fitting(self.fn, size, sources, self.budget_bytes))
