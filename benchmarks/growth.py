@@ -46,7 +46,7 @@ def axes(cores: int) -> dict[str, tuple[str, list[tuple[float, Point]]]]:
     sizes = [(90, 72), (128, 102), (180, 144), (254, 204), (360, 288), (480, 270)]
     threads = sorted({1, 2, 4, cores} & set(range(1, cores + 1)))
     return {
-        "frame size": ("source pixels", sorted((w * h, Point(w, h)) for w, h in sizes)),
+        "frame size": ("thousand source pixels", [(w * h / 1000, Point(w, h)) for w, h in sizes]),
         "length of a clip": ("source frames", [(n, Point(frames=n)) for n in (2, 4, 6, 8, 10, 14, 18)]),
         "frames in between": ("between two source frames", [(n, Point(between=n)) for n in (1, 2, 3, 5, 7)]),
         "threads": ("threads", [(n, Point(threads=n)) for n in threads]),
@@ -174,7 +174,8 @@ def main() -> None:
             print(
                 f"off a straight line: time {off_line(at, clip_s):.0%}, memory {off_line(at, memory):.0%}", flush=True
             )
-    draw(found, f"{options.model}, {options.engine} {build.function(1).precision}", options.out / "growth.png")
+    precision = getattr(build.function(1), "precision", "")
+    draw(found, f"{options.model}, {options.engine} {precision}", options.out / "growth.png")
 
 
 if __name__ == "__main__":

@@ -57,10 +57,10 @@ CLEAR = {"has_alpha": True, "pixel_format": "rgba"}
 @pytest.mark.parametrize(
     ("name", "info", "wanted"),
     [
-        ("a.mp4", {}, "libx264 yuv420p crf=17 preset=medium"),
-        ("a.M4V", {}, "libx264 yuv420p crf=17 preset=medium"),
-        ("a.mov", {}, "libx264 yuv420p crf=17 preset=medium"),
-        ("a.mkv", {}, "libx264 yuv420p crf=17 preset=medium"),
+        ("a.mp4", {}, "libx264 yuv420p crf=17 preset=faster"),
+        ("a.M4V", {}, "libx264 yuv420p crf=17 preset=faster"),
+        ("a.mov", {}, "libx264 yuv420p crf=17 preset=faster"),
+        ("a.mkv", {}, "libx264 yuv420p crf=17 preset=faster"),
         ("a.webm", {}, "libvpx-vp9 yuv420p crf=24 cpu-used=2 row-mt=1"),
         ("a.mp4", DEEP, "libx265 yuv420p10le crf=18 preset=medium"),
         ("a.mov", DEEP, "libx265 yuv420p10le crf=18 preset=medium"),
@@ -99,7 +99,7 @@ def test_a_side_of_4096_takes_hevc(size: tuple[int, int], family: str) -> None:
         ("av1", 60, "12", {"crf": "60", "preset": "12"}),
         ("vp9", 63, "5", {"crf": "63", "cpu-used": "5"}),
         ("prores", None, "lt", {"profile": "lt"}),
-        ("libx264", 20, None, {"crf": "20", "preset": "medium"}),
+        ("libx264", 20, None, {"crf": "20", "preset": "faster"}),
     ],
 )
 def test_quality_and_effort_are_told_in_the_encoders_own_words(
