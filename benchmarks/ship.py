@@ -61,7 +61,7 @@ def measured(file: str, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
     found = {}
     for name, folder in folders.items():
         measures = Measures(("psnr", "ssim", "motion"))
-        report = benchmark(find_clips(folder), {file: clip_function(file)}, measures=measures).to_json()
+        report = benchmark(find_clips(folder), {file: clip_function(file, engine="torch")}, measures=measures).to_json()
         print(f"{name}\n{table(report)}\n", flush=True)
         found[name] = report["mean"]
     return found
@@ -126,7 +126,7 @@ def main() -> None:
     ranges_file(target).unlink(missing_ok=True)
     own = read_ranges(ranges_file(options.weights), net)
     if own:
-        write_ranges(ranges_file(target), net, own, {"trained": True, "steps": about["steps"]})
+        write_ranges(ranges_file(target), load_model(target), own, {"trained": True, "steps": about["steps"]})
         print(f"int8 as it was trained: {len(own)} convolutions")
     elif options.corpus:
         calibrate(options.name, options.corpus)
