@@ -316,6 +316,7 @@ class ModelConfig:
     )
     edge_frame: Annotated[bool, "Table IV: ST-GR w/o E^F is false"] = True
     edge_pixel: Annotated[bool, "Table IV: ST-GR w/o E^P is false"] = True
+    edge_pixel_step: Annotated[int, "E^P looks at every n-th pixel of every n-th row; 1: at all, as the paper"] = 1
     edge_time: Annotated[bool, "Table IV: ST-GR w/o E^T is false"] = True
     graph_layers: Annotated[int, "GraphSAGE layers"] = 4
     graph_channels: Annotated[int, "inner channels of GraphSAGE"] = 256
@@ -374,6 +375,7 @@ class ModelConfig:
              "dbpn makes HR features on the HR grid: high=folded needs features=compact"),
             (self.relate == "graph" and not (self.edge_frame or self.edge_pixel or self.edge_time),
              "a graph without any of E^F, E^P and E^T has no edge weights: use relate=none"),
+            (self.edge_pixel_step < 1, f"edge_pixel_step {self.edge_pixel_step} must be 1 or more"),
             (self.residual_gain <= 0, f"residual gain {self.residual_gain} must be positive"),
             (self.max_offset_px <= 0, f"offset bound {self.max_offset_px} px must be positive"),
         ]  # fmt: skip
@@ -396,6 +398,7 @@ COMPACT = ModelConfig(
     offset_channels=16,
     flow_guided=True,
     fusion="residual",
+    edge_pixel_step=4,
     graph_channels=64,
     upsampler="direct",
     residual_base=True,

@@ -39,6 +39,7 @@ VARIANTS = {
     "not composed": {"composed": False},
     "without Inet": {"offset_interaction": False},
     "without ST-GR": {"relate": "none"},
+    "E^P at all pixels": {"edge_pixel_step": 1},
     "without E^P and E^F": {"edge_pixel": False, "edge_frame": False},
     "scale 2": {"scale": 2},
 }

@@ -84,7 +84,12 @@ class GraphClip:
             given |= {"ahead": cut(nodes.forward[0].flip(1)), "back": cut(nodes.backward[0].flip(1))}
         height, width = given["frames"].shape[-2:]
         outputs = self._outputs(line, height, width)
-        self._infer(_pattern(line), {**given, **_grids(height, width), **times_of(line)}, outputs, line)
+        self._infer(
+            _pattern(line),
+            {**given, **_grids(height, width, self.net.config.edge_pixel_step), **times_of(line)},
+            outputs,
+            line,
+        )
         rows, *composing = outputs
         final = rows.view(len(line.order), self.scale * height, self.scale * width, 3).permute(0, 3, 1, 2)
         if composing:
@@ -118,13 +123,13 @@ def _pattern(line: Timeline) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=8)
-def _grids(height: int, width: int) -> dict[str, Float[np.ndarray, "..."]]:
-    """The inputs that only the size decides."""
+def _grids(height: int, width: int, step: int) -> dict[str, Float[np.ndarray, "..."]]:
+    """The inputs that only the size decides, and every how-manieth pixel E^P looks at."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     return {
         "lowest": np.stack([-y, -x])[None],
         "highest": np.stack([height - 1 - y, width - 1 - x])[None],
         "places": np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1])[None],
         "unit": np.array([2 / width, 2 / height], np.float32).reshape(1, 2, 1, 1),
-        "per_pixel": np.array(1 / (height * width), np.float32),
+        "per_pixel": np.array(1 / (len(range(0, height, step)) * len(range(0, width, step))), np.float32),
     }

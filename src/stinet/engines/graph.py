@@ -112,7 +112,7 @@ def restore_graph(
     Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w; dy, dx), and by frame size alone the
     grids `lowest` and `highest` (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 2 h w:
     every pixel in grid_sample's coordinates), `unit` (1 2 1 1: a pixel in them), and `per_pixel` (one by the pixels of
-    a frame); and those of `times_of`.
+    a frame that E^P looks at); and those of `times_of`.
 
     Outputs, of which compiled.py makes the frames: rows (u h s w 3s), their pixels line by line with colours innermost;
     and for the in-between frames, where the network composes them, shares (m 3 sh sw) and flows to the left and to the
@@ -355,7 +355,8 @@ class _Writer:
             unit = _unit(nodes)
             kept.append(_half_of_one_plus(_exact(op.matmul(unit, unit, False, True))))
         if relate.edge_pixel:
-            flat = op.reshape(_unit(x), _constant(np.array([2 * len(self.line.order), -1])), special_zero=False)
+            unit = _unit(_every(x, relate.edge_pixel_step))
+            flat = op.reshape(unit, _constant(np.array([2 * len(self.line.order), -1])), special_zero=False)
             products = _exact(op.multiply(op.matmul(flat, flat, False, True), self._input("per_pixel")))
             kept.append(_half_of_one_plus(products))
         if relate.edge_time:
@@ -599,6 +600,14 @@ def _sample_places(offset: Node, groups: int, starts: Node, unit: Node, bound: f
 
 def _slice(x: Node, start: int, stop: int, axis: int) -> Node:
     return op.slice(x, *(_constant(np.array([value])) for value in (start, stop, 1, axis)))
+
+
+def _every(x: Node, step: int) -> Node:
+    """Every step-th pixel of every step-th row."""
+    if step == 1:
+        return x
+    ends = (_constant(np.array([value] * 2)) for value in (0, np.iinfo(np.int64).max, step))
+    return op.slice(x, *ends, _constant(np.array([2, 3])))
 
 
 def _frames(x: Node, start: int, stop: int) -> Node:

@@ -40,7 +40,7 @@ def whole_graph(net: STINet, line: Timeline, *, flow_inside: bool = False) -> op
         sides = [_exact(op.gather(both, wholes(*half), whole(0))) for half in halves]
     _connect(features, {"frames": frames})
     low, high = _outputs(features)
-    given = {"frames": frames, "low": low, "high": high, **_sizes(frames)}
+    given = {"frames": frames, "low": low, "high": high, **_sizes(frames, net.config.edge_pixel_step)}
     given |= {name: op.constant(value) for name, value in times_of(line).items()}
     for name, flow in zip(("ahead", "back"), sides, strict=False):
         given[name] = _turned(flow)  # (dy, dx) inside
@@ -69,13 +69,14 @@ def _outputs(model: openvino.Model) -> list[Node]:
     return [result.input_value(0) for result in model.get_results()]
 
 
-def _sizes(frames: Node) -> dict[str, Node]:
+def _sizes(frames: Node, step: int) -> dict[str, Node]:
     """The inputs of graph.py that only the frames' size decides.
 
     In whole numbers as far as it goes: no engine rounds those, while marks get lost where float32 meets constants.
     """
     shape = op.shape_of(frames, "i64")
-    rows, columns = (op.range(whole(0), op.gather(shape, whole(axis), whole(0)), whole(1), "i64") for axis in (2, 3))
+    rows, columns = (_counting(shape, axis, 1) for axis in (2, 3))
+    seen = [_one_by_length(_counting(shape, axis, step), 0) for axis in (2, 3)]
     column, row = op.unsqueeze(rows, wholes(0, 1, 3)), op.unsqueeze(columns, wholes(0, 1, 2))
     at = pixels(op.gather(shape, wholes(2, 3), whole(0)))
     size, turned = (
@@ -89,8 +90,13 @@ def _sizes(frames: Node) -> dict[str, Node]:
         "highest": _float(op.add(op.add(size, whole(-1)), lowest)),
         "places": _exact(op.multiply(_float(op.add(doubled, op.multiply(turned, whole(-1)))), share)),
         "unit": _exact(op.add(share, share)),
-        "per_pixel": _exact(op.multiply(_one_by_length(rows, 0), _one_by_length(columns, 0))),
+        "per_pixel": _exact(op.multiply(*seen)),
     }
+
+
+def _counting(shape: Node, axis: int, step: int) -> Node:
+    """0, step, 2 step, ... below a side's length."""
+    return op.range(whole(0), op.gather(shape, whole(axis), whole(0)), whole(step), "i64")
 
 
 def _one_by_length(line: Node, axis: int) -> Node:

@@ -92,11 +92,14 @@ class Relate(nn.Module):
         edge_frame: bool,
         edge_pixel: bool,
         edge_time: bool,
+        edge_pixel_step: int = 1,
     ) -> None:
+        """E^P looks at every `edge_pixel_step`-th pixel of every such row: a mean that takes no pass over all maps."""
         super().__init__()
         self.modulation = modulation
         self.edge_frame = edge_frame
         self.edge_pixel = edge_pixel
+        self.edge_pixel_step = edge_pixel_step
         self.edge_time = edge_time
         self.graph = GraphSage(channels, inner, layers)
 
@@ -123,7 +126,7 @@ class Relate(nn.Module):
             unit = functional.normalize(nodes, dim=-1, eps=1e-6)
             frame = unit @ unit.mT
         if self.edge_pixel:
-            pixel = _pixel_similarity(maps, nodes.shape[0])
+            pixel = _pixel_similarity(maps, nodes.shape[0], self.edge_pixel_step)
         if self.edge_time:
             at = torch.tensor(stamps, device=nodes.device).repeat(len(maps))
             time = 1 - torch.sigmoid((at[:, None] - at[None]).abs())
@@ -134,15 +137,16 @@ def _nodes(x: Float[Tensor, "bu c h w"], batch: int) -> Float[Tensor, "b u c"]:
     return x.mean(dim=(2, 3), dtype=torch.float32).unflatten(0, (batch, -1))
 
 
-def _pixel_similarity(maps: Sequence[Tensor], batch: int) -> Float[Tensor, "b n n"]:
+def _pixel_similarity(maps: Sequence[Tensor], batch: int, step: int) -> Float[Tensor, "b n n"]:
     """Mean over pixels of the cosine between all pairs of maps, as one product of unit vectors."""
     grid = (maps[0].shape[-2], maps[0].shape[-1])
     rows = []
     for x in maps:
         small = x if (x.shape[-2], x.shape[-1]) == grid else functional.adaptive_avg_pool2d(x, grid)
-        unit = small.permute(0, 2, 3, 1)
+        unit = small[:, :, ::step, ::step].permute(0, 2, 3, 1)
         norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True, dtype=torch.float32).clamp_min(1e-6)
         rows.append((unit / norm.to(unit.dtype)).flatten(1).unflatten(0, (batch, -1)))
     unit = torch.cat(rows, dim=1)
     # a plain product a clip: the batched one copies its operands first
-    return torch.stack([row @ row.T for row in unit]).float() / (grid[0] * grid[1])
+    pixels = len(range(0, grid[0], step)) * len(range(0, grid[1], step))
+    return torch.stack([row @ row.T for row in unit]).float() / pixels

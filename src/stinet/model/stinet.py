@@ -235,5 +235,6 @@ def _relate(c: ModelConfig, branches: tuple[str, ...]) -> nn.Module | None:
         modulation=c.modulation,
         edge_frame=c.edge_frame,
         edge_pixel=c.edge_pixel,
+        edge_pixel_step=c.edge_pixel_step,
         edge_time=c.edge_time,
     )
