@@ -25,7 +25,8 @@ from stinet.config import ClipFunction
 from stinet.errors import StinetError
 
 TIMES = ((0.5,),) * 3
-OURS = ",".join(f"{name}:{engine}:bfloat16" for name in ("stinet-s", "stinet-xs") for engine in ("torch", "openvino"))
+WAYS = ("torch:bfloat16", "openvino:bfloat16", "openvino:int8")
+OURS = ",".join(f"{name}:{way}" for name in ("stinet-s", "stinet-xs") for way in WAYS)
 RIVALS = "span+dis,span+rife,rife+realesrgan,flow+bicubic"
 
 Took = tuple[float, float]
