@@ -162,13 +162,13 @@ class Precise(Repeat):
 
     identity, bytes_per_pixel, device = "precise", 1000, torch.device("cpu")
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: str, engine: str = "torch") -> None:
         super().__init__()
-        self.precision = precision
+        self.precision, self.engine = precision, engine
 
     def at(self, *, precision: str, device: str) -> "Precise":
         assert device == "cpu"
-        return Precise(precision)
+        return Precise(precision, self.engine)
 
 
 @pytest.mark.bad_input(31)
@@ -176,9 +176,22 @@ def test_another_precision_is_refused_with_the_difference(tmp_path: Path, source
     target = tmp_path / "b.mp4"
     with pytest.raises(Interrupted):
         run(source, target, fn=Precise("bfloat16"), after=2)
-    with pytest.raises(UsageError, match=r"model\.precision was bfloat16, is float32"):
+    with pytest.raises(UsageError, match=r"precision was bfloat16, is float32; give --precision bfloat16 to go on, "):
         run(source, target, fn=Precise("float32"))
     assert run(source, target, fn=Precise("bfloat16")).resumed_segments == 2
+
+
+@pytest.mark.bad_input(31)
+def test_another_engine_is_refused_with_the_options_that_go_on(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Interrupted):
+        run(source, target, fn=Precise("bfloat16"), after=2)
+    other = Precise("int8", "openvino")
+    with pytest.raises(UsageError, match="give --engine torch --precision bfloat16 to go on, --restart to throw"):
+        run(source, target, fn=other)
+    with pytest.raises(UsageError, match=r"settings\.fps was x2, is x3.*give the same settings to go on"):
+        run(source, target, fn=other, config=UpscaleConfig(segment=8, fps="x3", encode=CONFIG.encode))
+    assert run(source, target, fn=Precise("bfloat16")).model == "precise, torch bfloat16"
 
 
 def test_the_precision_that_memory_left_is_no_other_precision(tmp_path: Path, source: Path) -> None:

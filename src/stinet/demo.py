@@ -37,6 +37,8 @@ class Shown:
     video: Path
     picture: Path
     summary: str
+    model: str
+    """What made it: name and hash, engine and precision."""
 
 
 def demonstrate(
@@ -67,7 +69,7 @@ def demonstrate(
         before_after(source.rgb, result.rgb, picture, labels=("source, bicubic", model))
     except OSError as error:
         raise OutputError(f"{picture}: cannot be written ({error.strerror or error})") from error
-    return Shown(video=video, picture=picture, summary=summary.line())
+    return Shown(video=video, picture=picture, summary=summary.line(), model=summary.model)
 
 
 def _same_moment(source: Path, result: Path, seconds: Fraction | None) -> tuple[Frame, Frame]:

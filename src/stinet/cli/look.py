@@ -121,4 +121,4 @@ def demo(
 
     with progress_bar("demo") as told:
         shown = demonstrate(folder, is_full=full, model=model, device=device, progress=frames_of(told))
-    say(f"{shown.summary}\nvideo   {shown.video}\npicture {shown.picture}")
+    say(f"{shown.summary}\nmodel   {shown.model}\nvideo   {shown.video}\npicture {shown.picture}")

@@ -33,6 +33,8 @@ __all__ = ["OnnxClip"]
 class OnnxClip(GraphClip):
     """A trained compact network that fulfils `config.Movable`."""
 
+    engine = "onnxruntime"
+
     def __init__(self, net: STINet, name: str = "network", *, threads: int | None = None) -> None:
         """`threads` None: as many as torch is set to.
 

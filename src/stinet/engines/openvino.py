@@ -47,6 +47,8 @@ _PRECISIONS = (*_HINTS, "int8")
 class OpenVinoClip(GraphClip):
     """A trained compact network that fulfils `config.Movable`."""
 
+    engine = "openvino"
+
     def __init__(
         self,
         net: STINet,

@@ -178,9 +178,11 @@ class Journal:
             return  # stopped before the header was whole: nothing was done
         self._ends = [end]
         if changed := differences(header["key"], self.key):
+            options = _options_of(header["key"].get("model"), self.key.get("model"))
+            same = options if options and all(one.startswith("model.") for one in changed) else "the same settings"
             raise UsageError(
                 f"{self.folder} holds {_count(len(lines) - 1)} of a run that differs: {'; '.join(changed)}; give "
-                "the same settings to go on, --restart to throw it away, or another output"
+                f"{same} to go on, --restart to throw it away, or another output"
             )
         self.choices = header["choices"]
         for line, end in lines[1:]:
@@ -255,6 +257,18 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in dict.fromkeys((*old, *new))
         if old.get(name) != new.get(name)
     ]
+
+
+def _options_of(before: Any, now: Any) -> str:
+    """The options that choose the engine and precision of the run before; empty where they are the same.
+
+    Both may have been chosen unasked, from what is installed: nobody knows what to give again.
+    """
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        return ""
+    changed = [name for name in ("engine", "precision") if before.get(name) != now.get(name)]
+    wanted = ("engine", "precision") if "engine" in changed else changed
+    return " ".join(f"--{name} {before[name]}" for name in wanted if before.get(name))
 
 
 def _leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -47,6 +47,8 @@ _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": 
 class ModuleClip:
     """What every network that fulfils `config.Movable` has in common: where, how exactly, and which one it is."""
 
+    engine = "torch"
+
     def __init__(self, net: Any, device: torch.device, dtype: torch.dtype, name: str, scale: int) -> None:
         """`dtype` float32 computes as is, bfloat16 or float16 under autocast; `name` is the first word of identity.
 

@@ -29,7 +29,16 @@ from stinet.video.source import Source, fingerprint, open_source
 from stinet.video.streams import best_suffix, plan_streams
 from stinet.video.tracks import StreamPlan
 
-__all__ = ["Plan", "default_output", "device_kind", "identity_of", "output_size", "plan_upscale"]
+__all__ = [
+    "Plan",
+    "default_output",
+    "described",
+    "device_kind",
+    "engine_of",
+    "identity_of",
+    "output_size",
+    "plan_upscale",
+]
 
 _BITS_PER_PIXEL = {"h264": 0.15, "hevc": 0.1, "av1": 0.06, "vp9": 0.08, "prores": 3.5, "ffv1": 9.0, "images": 12.0}
 """Of an output frame at the default quality, for the estimate of disk space."""
@@ -65,7 +74,7 @@ class Plan:
     frames_expected: int | None
     """Output frames that the file's declaration promises; None: it promises nothing."""
     model: str
-    """Name and hash of what makes the frames."""
+    """Name and hash of what makes the frames, its engine and precision."""
     key: Mapping[str, Any]
     """What an interrupted run must have in common with this one."""
     memory_bytes: int
@@ -203,7 +212,6 @@ def plan_upscale(
     if not source.is_pipe and target != PIPE:
         _refuse_places(info.path, target)
     kind = _kind(info, target)
-    model = identity_of(fn)
     encoder = None
     if kind in ("video", "pipe"):
         encoder = choose_encoder(
@@ -229,7 +237,7 @@ def plan_upscale(
         encoder=encoder,
         streams=_streams(source, encoder, config),
         frames_expected=expected,
-        model=model,
+        model=described(fn),
         key=_key(source, config, fn, size),
         memory_bytes=memory,
         memory_free_bytes=budget,
@@ -295,6 +303,19 @@ def identity_of(fn: ClipFunction) -> str:
     """Name and hash of a clip function; of one that does not say, its kind and scale."""
     kind = type(fn)
     return getattr(fn, "identity", None) or f"{kind.__module__}.{kind.__qualname__} x{fn.scale}"
+
+
+def engine_of(fn: ClipFunction) -> str | None:
+    """What computes a network; None: it does not say, or is none."""
+    return getattr(fn, "engine", None)
+
+
+def described(fn: ClipFunction) -> str:
+    """Name, hash, engine and precision of a clip function, for people."""
+    identity, engine = identity_of(fn), engine_of(fn)
+    with_what = [word for word in (engine, fn.precision if isinstance(fn, Movable) else None) if word]
+    named = [word for word in with_what if word not in identity.split()]
+    return f"{identity}, {' '.join(named)}" if named else identity
 
 
 def device_kind(fn: ClipFunction) -> str:
@@ -406,7 +427,8 @@ def _key(source: Source, config: UpscaleConfig, fn: ClipFunction, size: tuple[in
     settings = to_mapping(replace(config, overwrite=False, restart=False, max_memory_bytes=None, read=read))
     content = "" if source.is_pipe else fingerprint(source.info.path)
     # that of the call, not of the ladder's rung: what a run fell back to is among the choices, and is read back
-    model = {"identity": identity_of(fn), "precision": fn.precision if isinstance(fn, Movable) else None}
+    precision = fn.precision if isinstance(fn, Movable) else None
+    model = {"identity": identity_of(fn), "engine": engine_of(fn), "precision": precision}
     return {"source": {"content": content}, "model": model, "size": list(size), "settings": settings}
 
 

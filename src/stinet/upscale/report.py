@@ -48,7 +48,7 @@ class Summary:
     """End of the picture minus end of the sound; None: no sound."""
     peak_memory_bytes: int = 0
     model: str = ""
-    """Name and hash of what made the frames."""
+    """Name and hash of what made the frames, its engine and precision."""
     resumed_segments: int = 0
     """Segments that an earlier run had finished."""
 
