@@ -3,15 +3,18 @@
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from stinet import catalogue
+from stinet import catalogue, runtime
 from stinet.catalogue import clip_function, macs_per_pixel, models, network, stages, weights_file
 from stinet.checkpoint import save_model
 from stinet.config import PRESETS, ClipFunction, Movable
+from stinet.engines.ranges import Range, ranges_file, write_ranges
 from stinet.errors import CheckpointError, DeviceError, ModelError, UsageError
+from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
 from stinet.peers.networks import build, save_rival
 from stinet.peers.pairs import ENLARGERS, INTERPOLATORS
@@ -97,6 +100,106 @@ def test_an_engine_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delitem(sys.modules, "stinet.engines.onnx", raising=False)
     with pytest.raises(DeviceError, match=r"engine onnxruntime is not installed: run pip install 'stinet\[onnx\]'"):
         clip_function("stinet-xs", device="cpu", engine="onnxruntime")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A CPU with instructions for bfloat16 and 8 bits."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(runtime, "has_int8", lambda: True)
+    monkeypatch.setattr(runtime, "has_bfloat16", lambda kind="cpu": kind == "cpu")
+    return monkeypatch
+
+
+def chosen(name: str, **wish: Any) -> tuple[str, str]:
+    """Engine and precision of what auto gives."""
+    fn: Any = clip_function(name, **{"device": "cpu", "engine": "auto", **wish})
+    return fn.engine, fn.precision
+
+
+def give_ranges(file: Path, weights: str = "") -> None:
+    """Ranges of one convolution beside a weights file, for its own weights or for others."""
+    net = network(weights or str(file))
+    write_ranges(ranges_file(file), net, {"features_net.low.0.first": Range(-1.0, 1.0, (1.0,) * 8)}, {})
+
+
+def test_auto_is_openvino_in_8_bits_where_the_weights_have_ranges(quick: pytest.MonkeyPatch, file: Path) -> None:
+    assert chosen(str(file)) == ("openvino", "bfloat16")
+    give_ranges(file)
+    assert chosen(str(file)) == chosen(str(file), device="auto") == ("openvino", "int8")
+    assert chosen(str(file), engine="openvino") == ("openvino", "int8")
+    give_ranges(file, weights="stinet-xs")
+    assert chosen(str(file)) == ("openvino", "bfloat16")
+
+
+def test_auto_has_8_bits_and_16_where_the_cpu_has_them(quick: pytest.MonkeyPatch, file: Path) -> None:
+    give_ranges(file)
+    quick.setattr(runtime, "has_int8", lambda: False)
+    assert chosen(str(file)) == ("openvino", "bfloat16")
+    quick.setattr(runtime, "has_bfloat16", lambda *_: False)
+    assert chosen(str(file)) == ("openvino", "float32")
+
+
+@pytest.mark.parametrize(("precision", "engine"), [
+    ("float32", "openvino"), ("bfloat16", "openvino"), ("int8", "openvino"), ("float16", "torch"),
+])  # fmt: skip
+def test_auto_takes_the_engine_that_has_the_precision(
+    quick: pytest.MonkeyPatch, file: Path, precision: str, engine: str
+) -> None:
+    give_ranges(file)
+    assert chosen(str(file), precision=precision) == (engine, precision)
+
+
+def test_auto_is_torch_where_openvino_is_not_installed(quick: pytest.MonkeyPatch, file: Path) -> None:
+    give_ranges(file)
+    quick.setitem(sys.modules, "openvino", None)
+    for name in ("openvino", "compiled", "graph"):
+        quick.delitem(sys.modules, f"stinet.engines.{name}", raising=False)
+    assert chosen(str(file)) == ("torch", "bfloat16")
+    assert chosen(str(file), precision="float32") == ("torch", "float32")
+    with pytest.raises(DeviceError, match=r"engine openvino is not installed: run pip install 'stinet\[cpu\]'"):
+        chosen(str(file), precision="int8")
+
+
+def test_auto_is_torch_on_a_gpu(quick: pytest.MonkeyPatch, file: Path) -> None:
+    give_ranges(file)
+    quick.setattr(runtime, "device", lambda name: torch.device("cpu" if name == "cpu" else "meta"))  # none is here
+    assert chosen(str(file), device="auto") == chosen(str(file), device="meta") == ("torch", "float32")
+    assert chosen(str(file), device="auto", engine="openvino") == ("openvino", "int8")
+    with pytest.raises(DeviceError, match="the torch engine has no int8: use --engine openvino"):
+        chosen(str(file), device="auto", precision="int8")
+
+
+def test_auto_is_torch_for_networks_that_openvino_does_not_run(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    net = STINet(dataclasses.replace(SMALL, flow_guided=False))
+    save_model(tmp_path / "other.safetensors", net, net.state_dict(), {})
+    assert chosen(str(tmp_path / "other.safetensors")) == ("torch", "bfloat16")
+    rival = build("rstt-s", RsttConfig(channels=16, depth=1))
+    save_rival(tmp_path / "rival.safetensors", "rstt-s", rival, rival.state_dict(), {})
+    assert chosen(str(tmp_path / "rival.safetensors")) == ("torch", "bfloat16")
+    assert not isinstance(clip_function("blend+bicubic", engine="auto"), Movable)
+
+
+def test_onnxruntime_computes_in_float32_unless_told(quick: pytest.MonkeyPatch, file: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    give_ranges(file)
+    assert chosen(str(file), engine="onnxruntime") == ("onnxruntime", "float32")
+
+
+def test_what_compares_numbers_is_torch_whatever_is_installed(quick: pytest.MonkeyPatch, file: Path) -> None:
+    give_ranges(file)
+    fn = clip_function(str(file), device="cpu")
+    assert isinstance(fn, NetworkClip)
+    assert fn.precision == "bfloat16"
+
+
+def test_damaged_ranges_are_in_the_way_of_8_bits_only(quick: pytest.MonkeyPatch, file: Path) -> None:
+    ranges_file(file).write_text("{")
+    for precision in ("float32", "bfloat16"):
+        assert chosen(str(file), engine="openvino", precision=precision) == ("openvino", precision)
+    assert chosen(str(file)) == ("openvino", "bfloat16")
+    with pytest.raises(CheckpointError, match=r"small\.int8\.json: no ranges, or damaged"):
+        chosen(str(file), precision="int8")
 
 
 def test_the_precision_that_is_asked_for_is_had(file: Path) -> None:

@@ -18,7 +18,7 @@ from stinet import runtime
 from stinet.checkpoint import load_model, read_header
 from stinet.config import PRESETS, ClipFunction, ModelConfig
 from stinet.engines.ranges import ranges_file, read_ranges
-from stinet.errors import DeviceError, ModelError, UsageError
+from stinet.errors import CheckpointError, DeviceError, ModelError, UsageError
 from stinet.model.clip import NetworkClip
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import STINet
@@ -45,7 +45,7 @@ __all__ = [
 WEIGHTS = Path(__file__).parent / "weights"
 
 ENGINES = ("auto", "torch", "openvino", "onnxruntime")
-"""What a network may be computed with."""
+"""What a network may be computed with; auto is the fastest of the first two, here and for this network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +74,20 @@ class StageEntry:
 
 
 def clip_function(
-    name: str, *, device: str = "auto", scale: int | None = None, engine: str = "auto", precision: str = "auto"
+    name: str, *, device: str = "auto", scale: int | None = None, engine: str = "torch", precision: str = "auto"
 ) -> ClipFunction:
     """The clip function of a preset, a weights file or a peer.
 
-    Without `scale` a network enlarges by its own and a peer by 4. Peers run on the CPU, whatever `device` is. `engine`
-    is what computes a network: torch, or openvino or onnxruntime (compact networks on the CPU); auto is torch, whose
-    bytes and identity are others, so that one command always makes one film. `precision` is float32, bfloat16, float16
-    or int8, as the engine has it; auto is bfloat16 where device and engine have it, else float32. A peer has but one.
+    Without `scale` a network enlarges by its own and a peer by 4. Peers run on the CPU, whatever `device` is.
+
+    `engine` is what computes a network: torch, or openvino or onnxruntime (compact networks on the CPU). auto is what
+    films are made with, the fastest: openvino where it is installed, the device is the CPU, and it runs the network in
+    the precision that is asked for; else torch. Unless auto is asked for it is torch: what compares numbers must not
+    depend on what is installed.
+
+    `precision` is float32, bfloat16, float16 or int8, as the engine has it. auto is int8 on openvino where the weights
+    have ranges and the CPU instructions for it; else bfloat16 where device and engine have it, else float32. A peer
+    has but one.
 
     Raises:
         ModelError: an unknown name, a preset without weights, another scale than asked for, a network or peer that
@@ -111,8 +117,9 @@ def clip_function(
     net = load_model(file)
     if scale is not None and net.config.scale != scale:
         raise ModelError(f"{name} enlarges by {net.config.scale}, not by {scale}")
-    if engine in _COMPILED:
-        return _COMPILED[engine](net, name, place if device != "auto" else torch.device("cpu"), precision)
+    chosen = _fastest_engine(net, place, precision) if engine == "auto" else engine
+    if chosen in _COMPILED:
+        return _COMPILED[chosen](net, name, place if device != "auto" else torch.device("cpu"), precision)
     return _in_torch(net, name, place, precision)
 
 
@@ -226,6 +233,19 @@ def _rival_entry(name: str) -> ModelEntry:
     )
 
 
+def _fastest_engine(net: STINet, place: torch.device, precision: str) -> str:
+    """What auto is for a network."""
+    if place.type != "cpu" or precision not in ("auto", "float32", "bfloat16", "int8"):
+        return "torch"
+    if precision == "int8":
+        return "openvino"  # the only one that has it: what it lacks is said by its own errors
+    try:
+        from stinet.engines.graph import unsupported
+    except ImportError:
+        return "torch"
+    return "torch" if unsupported(net.config) else "openvino"
+
+
 def _in_torch(net: STINet, name: str, place: torch.device, precision: str) -> ClipFunction:
     if precision == "int8":
         raise DeviceError("the torch engine has no int8: use --engine openvino")
@@ -239,9 +259,15 @@ def _in_openvino(net: STINet, name: str, place: torch.device, precision: str) ->
         from stinet.engines.openvino import OpenVinoClip
     except ImportError as error:
         raise DeviceError("engine openvino is not installed: run pip install 'stinet[cpu]'") from error
+    try:
+        ranges = read_ranges(ranges_file(weights_file(name)), net)
+    except CheckpointError:  # of no concern to other precisions; `stinet doctor` names it
+        if precision == "int8":
+            raise
+        ranges = None
     if precision == "auto":
-        precision = "bfloat16" if runtime.has_bfloat16("cpu") else "float32"
-    ranges = read_ranges(ranges_file(weights_file(name)), net)
+        is_quick = ranges is not None and runtime.has_int8()
+        precision = "int8" if is_quick else "bfloat16" if runtime.has_bfloat16("cpu") else "float32"
     fn = OpenVinoClip(net, precision, Path(name).stem, ranges=ranges)
     return fn if place.type == "cpu" else fn.at(precision=fn.precision, device=str(place))
 

@@ -54,8 +54,8 @@ def upscale_video(
     `fps` and `size` are as on the command line ("x2", 60, "keep"; "x4", "1080p", "1920x1080") and go before those
     of `config`. Without `output` the result lies beside the source; "-" is standard input or output. `progress` is
     called after every output frame. `engine` is what computes the network: torch, openvino or onnxruntime; `precision`
-    with which numbers: float32, bfloat16 or int8 (openvino). After every segment `stop` is asked whether to end here.
-    The same call goes on where an interrupted one was.
+    with which numbers: float32, bfloat16 or int8 (openvino); auto is the fastest that is here. After every segment
+    `stop` is asked whether to end here. The same call goes on where an interrupted one was.
 
     Raises:
         InputError: the source is missing or no video.

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from films import film, pictures  # pyright: ignore[reportMissingImports]
 from model.small_networks import COMPACT, PAPER, build, clip
 from stinet import runtime
 from stinet.catalogue import WEIGHTS, clip_function
-from stinet.config import ClipFunction, EncodeConfig, Movable, Tile, UpscaleConfig
+from stinet.config import ClipFunction, EncodeConfig, Movable, Tile, TileConfig, UpscaleConfig
 from stinet.errors import DeviceError, Interrupted, ModelError, UsageError
 from stinet.face import upscale_video
+from stinet.infer.ladder import Picture, Runner
 from stinet.model.clip import NetworkClip
+from stinet.video.frame import Notes
 
 openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'stinet[cpu]'")
 
@@ -289,6 +292,7 @@ def test_the_catalogue_gives_the_engine_that_is_asked_for() -> None:
     assert isinstance(clip_function("stinet-xs", device="cpu", engine="openvino"), OpenVinoClip)
     assert isinstance(clip_function("stinet-xs", device="cpu", engine="torch"), NetworkClip)
     assert isinstance(clip_function("stinet-xs", device="cpu"), NetworkClip)
+    assert isinstance(clip_function("stinet-xs", device="cpu", engine="auto"), OpenVinoClip)
 
 
 def test_a_stopped_film_goes_on_to_the_same_bytes_and_not_with_another_engine(tmp_path: Path) -> None:
@@ -304,6 +308,76 @@ def test_a_stopped_film_goes_on_to_the_same_bytes_and_not_with_another_engine(tm
     assert summary.resumed_segments == 1
     assert "openvino" in summary.model
     assert summary.output.read_bytes() == whole
+
+
+@WITH_INT8
+def test_a_film_is_never_made_by_two_engines_when_openvino_comes_or_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = film(tmp_path / "a.mp4", pictures(24, width=48, height=32))
+    config = UpscaleConfig(segment=8, encode=EncodeConfig(preset="ultrafast"))
+    settings: dict[str, Any] = {"model": "stinet-xs", "device": "cpu", "config": config}
+    half = "bfloat16" if runtime.has_bfloat16("cpu") else "float32"
+
+    def without_openvino() -> None:
+        for name in ("openvino", "stinet.engines.graph", "stinet.engines.openvino"):
+            monkeypatch.setitem(sys.modules, name, None)
+
+    with pytest.raises(Interrupted):
+        upscale_video(source, tmp_path / "gone.mp4", stop=lambda: True, **settings)
+    without_openvino()
+    with pytest.raises(UsageError, match="give --engine openvino --precision int8 to go on"):
+        upscale_video(source, tmp_path / "gone.mp4", **settings)
+    with pytest.raises(Interrupted):
+        upscale_video(source, tmp_path / "come.mp4", stop=lambda: True, **settings)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match=f"give --engine torch --precision {half} to go on"):
+        upscale_video(source, tmp_path / "come.mp4", **settings)
+    made = upscale_video(source, tmp_path / "come.mp4", engine="torch", precision=half, **settings)
+    assert made.resumed_segments == upscale_video(source, tmp_path / "gone.mp4", **settings).resumed_segments == 1
+    assert made.model.endswith(f", torch {half}")
+
+
+@WITH_INT8
+def test_frames_that_are_no_numbers_are_made_again_in_float32(
+    quick: OpenVinoClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infer = OpenVinoClip._infer
+
+    def overflows(self: OpenVinoClip, pattern: Any, given: Any, out: Sequence[Tensor], line: Any = None) -> None:
+        infer(self, pattern, given, out, line)
+        if self.precision == "int8" and line is not None:
+            out[0][0].fill_(torch.inf)
+
+    monkeypatch.setattr(OpenVinoClip, "_infer", overflows)
+    notes = Notes()
+    runner = Runner(quick, TileConfig(), notes, budget_bytes=1 << 30)
+    film = [Picture((frame.permute(1, 2, 0) * 255).byte().numpy()) for frame in clip(3, (24, 24))[0]]
+    made = runner.run(film, HALVES, {place: Fraction(place) for place in range(5)})
+    assert made.isfinite().all()
+    assert [line.endswith("frames redone in float32") for line in notes.lines] == [True]
+
+
+def test_the_ladder_makes_tiles_smaller_and_then_halves_the_precision(
+    fn: OpenVinoClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infer = OpenVinoClip._infer
+
+    def small_memory(self: OpenVinoClip, pattern: Any, given: Any, out: Sequence[Tensor], line: Any = None) -> None:
+        if line is not None and self.precision == "float32":
+            raise MemoryError
+        infer(self, pattern, given, out, line)
+
+    monkeypatch.setattr(OpenVinoClip, "_infer", small_memory)
+    notes = Notes()
+    runner = Runner(fn, TileConfig(size_px=128), notes, budget_bytes=1 << 30)
+    film = [Picture((frame.permute(1, 2, 0) * 255).byte().numpy()) for frame in clip(3, (80, 130))[0]]
+    made = runner.run(film, HALVES, {place: Fraction(place) for place in range(5)})
+    assert made.shape == (5, 3, 320, 520)
+    assert (runner.tile_px, runner.fn.precision) == (64, "bfloat16")  # pyright: ignore[reportAttributeAccessIssue]
+    assert [line.partition(": ")[2] for line in notes.warnings] == [
+        "tiles made smaller, 64 px", "half precision (bfloat16) from here on",
+    ]  # fmt: skip
 
 
 @WITH_INT8
