@@ -161,6 +161,28 @@ def test_a_command_can_be_pasted_and_names_threads_only_where_it_must(clip: Path
     assert [said.split()[0] for said in result.lines()] == ["fast", "balanced", "best"]
 
 
+def test_openvino_is_tried_in_8_bits_where_there_are_ranges_and_in_others(one_core: pytest.MonkeyPatch) -> None:
+    one_core.setattr(tuning, "_engines", lambda: ("torch", "openvino", "onnxruntime"))
+    one_core.setattr(runtime, "has_bfloat16", lambda _: True)
+    one_core.setattr(runtime, "has_int8", lambda: True)
+    ways = [(one.engine, one.precision) for one in tuning._candidates(("stinet-xs",), "cpu")]
+    rest = [("openvino", "bfloat16"), ("torch", "auto"), ("onnxruntime", "auto")]
+    assert ways == [("openvino", "int8"), *rest]
+    one_core.setattr("stinet.bench.subjects.ranges_file", lambda file: file.with_suffix(".gone"))
+    assert [(one.engine, one.precision) for one in tuning._candidates(("stinet-xs",), "cpu")] == rest
+    one_core.undo()
+    one_core.setattr(runtime, "has_int8", lambda: False)
+    assert "int8" not in {one.precision for one in tuning._candidates(("stinet-xs",), "cpu")}
+
+
+def test_a_command_names_what_openvino_computed_with(clip: Path, one_core: pytest.MonkeyPatch) -> None:
+    one_core.setattr(tuning, "_engines", lambda: ("torch", "openvino"))
+    result = tuned(clip, stinet_xs=1e-6)
+    tail = " -m stinet-xs --engine openvino --precision bfloat16 --device cpu"
+    assert result.command(Subject(model="stinet-xs", engine="openvino", precision="bfloat16")).endswith(tail)
+    assert "--precision" not in result.command(Subject(model="stinet-xs", precision="bfloat16"))
+
+
 def test_the_device_that_is_named_is_the_one_that_is_tried(clip: Path, one_core: pytest.MonkeyPatch) -> None:
     one_core.setattr(runtime, "device", torch.device)
     one_core.setattr(tuning, "_clip_bytes", lambda *_: 0)

@@ -13,6 +13,7 @@ import torch
 from stinet import runtime
 from stinet.catalogue import ENGINES, clip_function, weights_file
 from stinet.config import PRESETS, ClipFunction, ModelConfig, Movable
+from stinet.engines.ranges import ranges_file
 from stinet.errors import DeviceError, StinetError, UsageError
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
@@ -26,6 +27,7 @@ __all__ = [
     "config_of",
     "engines",
     "finish",
+    "has_ranges",
     "on_threads",
     "precisions",
     "shipped",
@@ -42,7 +44,7 @@ class Subject:
     model: str
     engine: str = "torch"
     precision: str = "float32"
-    """float32, bfloat16, float16 or int8."""
+    """float32, bfloat16, float16 or int8; auto, where it is built: what the engine chooses."""
     threads: int = 1
     device: str = "cpu"
 
@@ -83,6 +85,14 @@ def shipped() -> tuple[str, ...]:
     return tuple(name for name in PRESETS if _has_weights(name))
 
 
+def has_ranges(name: str) -> bool:
+    """Whether a network's weights come with ranges for int8, and this CPU has the instructions for it."""
+    try:
+        return runtime.has_int8() and ranges_file(weights_file(name)).is_file()
+    except StinetError:
+        return False
+
+
 def as_shipped(subject: Subject) -> ClipFunction:
     """The clip function in the precision that its engine chooses, whatever the subject says.
 
@@ -112,10 +122,10 @@ def build(subject: Subject) -> ClipFunction:
         raise DeviceError("the torch engine has no int8: use openvino")
     fn = as_shipped(subject)
     if not isinstance(fn, Movable):
-        if subject.precision != "float32":
+        if subject.precision not in ("auto", "float32"):
             raise DeviceError(f"{subject.model} has no {subject.precision}: it computes in float32")
         return fn
-    if fn.precision != subject.precision:
+    if subject.precision not in ("auto", fn.precision):
         fn = fn.at(precision=subject.precision, device=str(fn.device))
     return fn
 

@@ -1,4 +1,4 @@
-"""`stinet tune`: which model, engine and number of threads suit a film, found out on a second of it.
+"""`stinet tune`: which model, engine, precision and number of threads suit a film, found out on a second of it.
 
     1  a second from the middle of the film is read
     2  every candidate makes a small part of it: it is warm then, and its speed is roughly known
@@ -33,7 +33,7 @@ from torch import Tensor
 from stinet import face, runtime
 from stinet.bench.rounds import median
 from stinet.bench.sheet import as_tensor, crop_of, draw_sheet, made_by
-from stinet.bench.subjects import Subject, as_shipped, engines, finish, on_threads, shipped
+from stinet.bench.subjects import Subject, build, engines, finish, has_ranges, on_threads, shipped
 from stinet.catalogue import weights_file
 from stinet.checkpoint import read_header
 from stinet.config import PRESETS, ClipFunction, ReadConfig, TileConfig
@@ -105,6 +105,8 @@ class Tuned:
         """What to type for this candidate."""
         words = ["stinet", "upscale", str(self.source), "-m", subject.model]
         words += ["--engine", subject.engine] if len(_engines()) > 1 else []
+        # on openvino the numbers decide, and auto may be others; elsewhere auto is what was tried
+        words += ["--precision", subject.precision] if subject.engine == "openvino" else []
         words += ["--device", self.device] if self.device != "auto" else []
         line = shlex.join(words)
         is_own_choice = subject.device != "cpu" or subject.threads == runtime.probe_threads()
@@ -132,7 +134,7 @@ def tune(
     budget_s: float = 20.0,
     device: str = "auto",
     models: Sequence[str] = (),
-    make: Callable[[Subject], ClipFunction] = as_shipped,
+    make: Callable[[Subject], ClipFunction] = build,
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
 ) -> Tuned:
@@ -262,14 +264,20 @@ def _second(source: Path, info: VideoInfo, has_time: Callable[[], bool]) -> list
 
 
 def _candidates(models: Sequence[str], device: str) -> Iterator[Subject]:
-    """What can be tried, the likeliest first: all cores, then fewer."""
+    """What can be tried, the likeliest first: all cores, then fewer; OpenVINO in 8 bits, then in others."""
     cores = runtime.cores()
     counts = sorted({cores, max(cores // 2, 1), 1}, reverse=True) if device == "cpu" else [cores]
     names = _engines() if device == "cpu" else ("torch",)
+    ways = [(engine, "auto") for engine in names]
+    if "openvino" in names:
+        half = "bfloat16" if runtime.has_bfloat16("cpu") else "float32"
+        rest = [way for way in ways if way[0] != "openvino"]
+        ways = [("openvino", "int8"), ("openvino", half), *rest]
     for threads in counts:
-        for engine in names:
+        for engine, precision in ways:
             for model in models:
-                yield Subject(model=model, engine=engine, threads=threads, device=device)
+                if precision != "int8" or has_ranges(model):
+                    yield Subject(model=model, engine=engine, precision=precision, threads=threads, device=device)
 
 
 def _engines() -> tuple[str, ...]:
