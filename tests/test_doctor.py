@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from stinet import doctor
+from stinet.checkpoint import save_model
 from stinet.doctor import Check, examine
+from stinet.engines.ranges import ranges_file
 from stinet.errors import CheckpointError, DeviceError, ModelError, OutputError
+from stinet.face import load_model
 
 
 def by_name(**wish: str) -> dict[str, Check]:
@@ -51,6 +54,30 @@ def test_broken_weights_are_seven_and_named(quick: pytest.MonkeyPatch, tmp_path:
     assert "page.safetensors" in check.says
     assert "web page" in check.says
     assert by_name(model="nonesuch")["weights"].code == 7
+
+
+def test_the_engine_that_auto_chooses_is_said_and_why_it_is_not_in_8_bits(
+    quick: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    quick.setattr("stinet.runtime.has_int8", lambda: True)
+    assert (
+        by_name(model="stinet-xs", device="cpu")["engine"].says == "openvino, int8 is what auto chooses for stinet-xs"
+    )
+    net = load_model("stinet-xs")
+    file = tmp_path / "mine.safetensors"
+    save_model(file, net, net.state_dict(), {})
+    checks = by_name(model=str(file), device="cpu")
+    assert checks["engine"].says.startswith("openvino, ")
+    assert (checks["int8"].state, checks["int8"].code) == ("missing", 0)
+    assert "no ranges lie beside the weights" in checks["int8"].says
+    ranges_file(file).write_text("{")
+    damaged = by_name(model=str(file), device="cpu")["int8"]
+    assert (damaged.state, damaged.code) == ("broken", CheckpointError.exit_code)
+    assert "mine.int8.json" in damaged.says
+    quick.setattr("stinet.runtime.has_int8", lambda: False)
+    assert by_name(model="stinet-xs", device="cpu")["int8"].says == "this CPU has no VNNI instructions"
+    assert "engine" not in by_name(model="blend+bicubic", device="cpu")
 
 
 def test_little_memory_is_said_with_what_to_do(quick: pytest.MonkeyPatch) -> None:

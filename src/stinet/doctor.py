@@ -31,7 +31,7 @@ _HARDWARE = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_qsv", "hevc_qsv", "h
 _DECODERS = ("h264", "hevc", "av1", "vp9", "mpeg2video", "mpeg4", "prores", "ffv1", "vc1", "gif", "apng", "tiff")
 _OPTIONAL = {
     "cv2": ("flow+bicubic, dis, training", "cpu"),
-    "openvino": ("--engine openvino, export", "cpu"),
+    "openvino": ("the fastest engine on a CPU, export", "cpu"),
     "onnxruntime": ("--engine onnxruntime", "onnx"),
     "onnx": ("--engine onnxruntime, export to ONNX", "onnx"),
     "ncnn": ("the peers span and realesrgan", "peers"),
@@ -81,6 +81,7 @@ def examine(*, model: str = "stinet-s", device: str = "auto") -> Iterator[Check]
         ("encoder", _encoders),
         ("package", _packages),
         ("weights", lambda: _weights(model)),
+        ("engine", lambda: _engine(model, device)),
         ("self-test", lambda: _self_test(model, device)),
     )
     for name, check in checks:
@@ -222,6 +223,35 @@ def _weights(model: str) -> Iterator[Check]:
             weights_file(preset)
             shipped.append(preset)
     yield _ok("weights", f"{model}: {count:,} numbers; shipped are {', '.join(shipped)}")
+
+
+def _engine(model: str, device: str) -> Iterator[Check]:
+    """What `stinet upscale` computes with unless it is told, and why not in 8 bits."""
+    from stinet import runtime
+    from stinet.catalogue import clip_function, network, weights_file
+    from stinet.config import Movable
+    from stinet.engines.ranges import ranges_file, read_ranges
+    from stinet.errors import CheckpointError
+    from stinet.peers.pairs import PEERS
+    from stinet.upscale.plan import engine_of
+
+    if model in PEERS:
+        return
+    fn = clip_function(model, device=device, engine="auto")
+    precision = fn.precision if isinstance(fn, Movable) else "float32"
+    yield _ok("engine", f"{engine_of(fn)}, {precision} is what auto chooses for {model}")
+    if engine_of(fn) != "openvino" or precision == "int8":
+        return
+    try:
+        ranges = read_ranges(ranges_file(weights_file(model)), network(model))
+    except CheckpointError as error:
+        yield Check(name="int8", state="broken", says=_one_line(error), code=error.exit_code)
+        return
+    if ranges is None:
+        why = "no ranges lie beside the weights, or they are of others"
+        yield Check(name="int8", state="missing", says=f"{model} is not computed in 8 bits: {why}")
+    elif not runtime.has_int8():
+        yield Check(name="int8", state="missing", says="this CPU has no VNNI instructions")
 
 
 def _self_test(model: str, device: str) -> Iterator[Check]:
