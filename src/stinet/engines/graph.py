@@ -58,6 +58,12 @@ Between = tuple[Node, Node, Node]
 _KEEPS = "precise_0"
 """The mark of an operation that keeps float32."""
 
+_ENDLESS = 1e30
+"""What no number of a map reaches."""
+
+_VECTOR = 16
+"""Numbers that are treated at once; of fewer channels, every one is treated by itself."""
+
 
 def unsupported(config: ModelConfig) -> str:
     """What of a network this graph has no words for; empty when it has all."""
@@ -74,7 +80,7 @@ def features_graph(net: STINet, ranges: Ranges | None = None) -> openvino.Model:
     """S-SR: frames (n 3 h w) to L and H; convolutions that `ranges` names are computed in 8 bits."""
     frames = _parameter("frames", -1, 3, -1, -1)
     parts: Any = net.features_net
-    conv = _Convolutions(net, ranges or {})
+    conv = _Convolutions(net, ranges or {}, are_maps_short=False)
     low = conv.blocks(_leaky(conv(frames, parts.head)), parts.low)
     high = conv.blocks(_leaky(conv(low, parts.lift)), parts.high)
     return _model([low, high], [frames], "features")
@@ -139,16 +145,23 @@ class _Writer:
         for module in self.net.local:
             x = self._local(module, x, flows)
         factors = self._modulators(x)
-        x = x if factors is None else op.multiply(x, factors)
-        out = self._reconstructed(x, base, finished=finished)
-        made = [out]
+        made = [place for place, which in enumerate(self.line.order) if which >= self.line.sources]
+        halves = self._halves(x)
+        trusted = _take(halves[1], made) if made else None
+        if factors is not None:
+            # every convolution reads a product of its own, which rounds it as well
+            count = len(self.line.order)
+            halves = [op.multiply(*pair) for pair in zip(halves, self._halves(factors), strict=True)]
+            trusted = op.multiply(trusted, _take(factors, [count + place for place in made])) if made else None
+        out = self._reconstructed(halves, base, finished=finished)
+        outputs = [out]
         if self.net.compose is not None and between is not None:
             *ends, mismatch = between
-            shares = self._shares(_frames(x, len(self.line.order), 2 * len(self.line.order)), mismatch)
-            made = [self._composed(out, shares, ends)] if finished else [
+            shares = self._shares(trusted, mismatch)
+            outputs = [self._composed(out, shares, ends)] if finished else [
                 out, op.concat(shares, 1), *(_channels(end, [1, 0]) for end in ends),
             ]  # fmt: skip
-        return _model(made, list(self.parameters.values()), "restore")
+        return _model(outputs, list(self.parameters.values()), "restore")
 
     def _input(self, name: str, *shape: int) -> Node:
         if name not in self.parameters:
@@ -217,16 +230,17 @@ class _Writer:
         ]
         branches = (pnet.low, pnet.high)
         entered = [
-            _leaky(self._conv(op.concat([motion, *sides], 1), branch.entry))
+            _leaky(self._conv([self._conv.shared(motion), *sides], branch.entry))
             for sides, branch in zip(aligned, branches, strict=True)
         ]
         count = len(ends[0])
         joint = op.concat(entered, 0)
-        joint = op.concat([joint, self._conv.blocks(joint, pnet.shared)], 1)
+        joined = [joint, self._conv.blocks(joint, pnet.shared)]
         out = []
         for level, branch in enumerate(branches):
             first, _ = branch.after
-            half = _leaky(self._conv(_frames(joint, level * count, (level + 1) * count), first))
+            parts = [self._conv.shared(_frames(part, level * count, (level + 1) * count)) for part in joined]
+            half = _leaky(self._conv(parts, first))
             out.append(op.add(self._conv(half, branch.exit), _mix(aligned[level], shares, keep=_plain)))
         return out
 
@@ -257,49 +271,49 @@ class _Writer:
 
     def _local(self, module: Any, x: Node, flows: tuple[Node, Node] | None) -> Node:
         """One module on L and H as one batch, which share its weights."""
-        weights = module.weights["shared"]
+        x, weights = self._conv.shared(x), module.weights["shared"]
         offsets, channels = weights.offsets, self.net.config.offset_channels
         index = {"previous": self.line.previous, "following": self.line.following}
         neighbours = self._conv.together(x, [offsets.neighbour[name] for name in index])
         neighbours = _exact(_regrouped(neighbours, channels))  # of every frame both sides: planar, one reorder
+        planar = _exact(_regrouped(x, self.net.config.channels))
         aligned = []
         for side, (name, places) in enumerate(index.items()):
-            beside = _picked(neighbours, [2 * place + side for place in self._twice_as_many(places)])
-            flow, grid = None, None
-            if flows is not None:
-                flow = flows[side]
-                grid = _twice(self._grid(_channels(flow, [1, 0])))
-                beside = _sample(beside, grid, "border")
-            s = _leaky(op.add(self._conv(x, offsets.centre[name]), beside))
-            s = self._conv(s, offsets.second[name])
+            flow, grid = (None, None) if flows is None else (flows[side], self._grid(_channels(flows[side], [1, 0])))
+            centre = self._conv.rounded(x, offsets.centre[name])
+            halves = []
+            for level, half in enumerate(self._halves(centre)):
+                beside = _picked(neighbours, [2 * (level * len(places) + place) + side for place in places])
+                beside = beside if grid is None else _sample(beside, grid, "border")
+                both = _leaky(op.add(self._conv(half, offsets.centre[name], is_rounded=True), beside))
+                halves.append(self._conv.exact(both, offsets.second[name]))
             if module.exchange is not None:
-                s = self._exchanged(module.exchange[name], s)
-            aligned.append(self._align(weights.align[name], self._beside(x, places), s, flow, grid))
-        fused = op.add(self._conv(op.concat([aligned[0], x, aligned[1]], 1), weights.fusion.body), x)
+                halves = self._exchanged(module.exchange[name], *halves)
+            align, s = weights.align[name], op.concat(halves, 0)
+            if align.kernel == 1:
+                sampled = self._sampled(align, _picked(planar, self._twice_as_many(places)), s, grid)
+                aligned.append(self._conv(sampled, align.weight))
+            else:
+                aligned.append(self._align(align, _take(x, self._twice_as_many(places)), s, flow))
+        fused = op.add(self._conv([aligned[0], x, aligned[1]], weights.fusion.body), x)
         return self._conv.blocks(fused, weights.fusion.blocks)
 
-    def _beside(self, x: Node, index: list[int]) -> Node:
-        """Of every frame its neighbour, in both halves of the batch."""
-        return _take(x, self._twice_as_many(index))
+    def _halves(self, x: Node) -> list[Node]:
+        """L and H of a batch of both."""
+        count = len(self.line.order)
+        return [_frames(x, level * count, (level + 1) * count) for level in range(2)]
 
     def _twice_as_many(self, index: list[int]) -> list[int]:
         """The same places in both halves of the batch."""
         return [*index, *(len(index) + place for place in index)]
 
-    def _exchanged(self, exchange: Any, s: Node) -> Node:
-        count = len(self.line.order)
-        low, high = _frames(s, 0, count), _frames(s, count, 2 * count)
-        joint = _leaky(self._conv(op.concat([low, high], 1), exchange.joint))
-        halves = [
-            self._conv(op.concat([own, joint], 1), layer) for own, layer in ((low, exchange.low), (high, exchange.high))
-        ]
-        return op.concat(halves, 0)
+    def _exchanged(self, exchange: Any, low: Node, high: Node) -> list[Node]:
+        joint = self._conv.exact([low, high], exchange.joint, _leaky)
+        return [self._conv([own, joint], layer) for own, layer in ((low, exchange.low), (high, exchange.high))]
 
-    def _align(self, align: Any, neighbour: Node, s: Node, flow: Node | None, grid: Node | None) -> Node:
-        """Modulated deformable convolution; the flow, or the grid made of it, is where every offset starts."""
+    def _align(self, align: Any, neighbour: Node, s: Node, flow: Node | None) -> Node:
+        """Modulated deformable convolution of several taps; the flow is where every offset starts."""
         groups, taps = align.groups, align.kernel**2
-        if taps == 1:
-            return self._conv(self._sampled(align, neighbour, s, grid), align.weight)
         split, bound = 2 * groups * taps, align.max_offset_px
         raw = _exact(self._conv(s, align.offsets, outputs=range(split)))
         offset = _exact(op.multiply(_exact(op.tanh(_exact(op.multiply(raw, _number(1 / bound))))), _number(bound)))
@@ -327,10 +341,10 @@ class _Writer:
         return _regrouped(op.multiply(read, _regrouped(mask, 1)), channels)
 
     def _starts(self, grid: Node | None) -> Node:
-        """Where offsets start, (n 2 h w): where the flow leads, or the pixels themselves."""
+        """Where offsets start, (2n 2 h w): where the flow leads, or the pixels themselves."""
         if grid is None:
             return self._input("places", 1, 2, -1, -1)
-        return _exact(op.transpose(grid, _constant(np.array([0, 3, 1, 2]))))
+        return _twice(_exact(op.transpose(grid, _constant(np.array([0, 3, 1, 2])))))
 
     # phase 3, ST-GR
 
@@ -372,12 +386,11 @@ class _Writer:
 
     # phase 4
 
-    def _reconstructed(self, x: Node, base: Node, *, finished: bool) -> Node:
+    def _reconstructed(self, halves: list[Node], base: Node, *, finished: bool) -> Node:
         """Frames; or, unfinished, their rows (u h s w 3s), where an LR pixel's part of a row is one piece of memory."""
-        net, count, scale = self.net.reconstruct, len(self.line.order), self.net.reconstruct.scale
+        net, scale = self.net.reconstruct, self.net.reconstruct.scale
         places = np.arange(3 * scale**2).reshape(3, scale, scale)
         order = (places if finished else places.transpose(1, 2, 0)).ravel().tolist()
-        halves = [_frames(x, level * count, (level + 1) * count) for level in range(2)]
         total = self._conv.summed(halves, (net.low[0], net.high[0]), gain=net.gain, outputs=order)
         total = _exact(op.add(total, _subpixels(base, 3, scale, lambda dots: upsample(dots, scale), order)))
         if finished:
@@ -390,7 +403,8 @@ class _Writer:
         """What each of the three estimates of the in-between frames counts, on the HR grid."""
         net, line = self.net.compose, self.line
         made = [place for place, which in enumerate(line.order) if which >= line.sources]
-        logits = _exact(op.add(self._conv(_take(features, made), net.trust), self._conv(mismatch, net.mismatch)))
+        logits = [self._conv.exact(features, net.trust), self._conv.exact(mismatch, net.mismatch)]
+        logits = _exact(op.add(*logits))
         parts = [_channels(logits, range(part * net.fold**2, (part + 1) * net.fold**2)) for part in range(3)]
         for part, name in ((1, "log_rest"), (2, "log_tau")):
             parts[part] = _exact(op.add(parts[part], self._input(name, len(made), 1, 1, 1)))
@@ -446,22 +460,27 @@ class _Writer:
 class _Convolutions:
     """Writes the convolutions of a network: in 8 bits those that `ranges` names, the others as they are."""
 
-    def __init__(self, net: STINet, ranges: Ranges) -> None:
+    def __init__(self, net: STINet, ranges: Ranges, *, are_maps_short: bool = True) -> None:
+        """`are_maps_short` where the engine keeps maps in bfloat16: see `_rounded_map`."""
         self._ranges = {layer: ranges[name] for name, layer in net.named_modules() if name in ranges}
         self._rounded: dict[Any, Node] = {}
+        self._are_maps_short = are_maps_short
+        self._shared: set[str] = set()
 
     def __call__(
         self,
-        x: Node,
+        x: Node | Sequence[Node],
         layer: Any,
         *,
         inputs: Sequence[int] | None = None,
         outputs: Sequence[int] | None = None,
         gain: float = 1.0,
+        is_rounded: bool = False,
     ) -> Node:
         """A layer's convolution, with its input or output channels in another order, or some of them.
 
-        Rounding before and after is what the engine makes 8-bit convolutions of.
+        Of several maps, the layer reads one after the other. `is_rounded`: they are what `rounded` gave. Rounding
+        before and after is what the engine makes 8-bit convolutions of.
         """
         assert isinstance(layer, nn.Conv2d)
         weight, bias = _values(layer.weight), _values(layer.bias)  # pyright: ignore[reportArgumentType]
@@ -470,16 +489,42 @@ class _Convolutions:
             weight, bias = weight[list(outputs)], bias[list(outputs)]
         kernel = _constant(gain * weight)
         if layer in self._ranges:
+            scales = np.array(self._ranges[layer].scales, np.float32)[slice(None) if inputs is None else list(inputs)]
+            kernel = _rounded_kernel(gain * weight * scales.reshape(1, -1, 1, 1))
+        x = x if is_rounded else self.rounded(x, layer, inputs)
+        return _convolution(x, kernel, gain * bias)
+
+    def shared(self, x: Node) -> Node:
+        """The same map, noted as one that not only one convolution reads."""
+        self._shared.add(x.get_friendly_name())
+        return x
+
+    def exact(
+        self, x: Node | Sequence[Node], layer: Any, after: Callable[[Node], Node] | None = None, **how: Any
+    ) -> Node:
+        """A convolution and what comes after it; what one in 8 bits gives is float32.
+
+        A mark alone would be lost when the engine rewrites the convolution, but not that of a clamp after it.
+        """
+        made = self(x, layer, **how)
+        made = made if after is None else after(made)
+        return _exact(op.clamp(made, -_ENDLESS, _ENDLESS)) if layer in self._ranges else made
+
+    def rounded(self, x: Node | Sequence[Node], layer: Any, inputs: Sequence[int] | None = None) -> Node:
+        """What a layer reads: its input in 8 bits, or as it is."""
+        parts = list(x) if isinstance(x, Sequence) else [x]
+        if layer in self._ranges:
             given = self._ranges[layer]
             scales = np.array(given.scales, np.float32)[slice(None) if inputs is None else list(inputs)]
-            scales = scales.reshape(1, -1, 1, 1)
-            x, kernel = self._rounded_input(x, given, scales), _rounded_kernel(gain * weight * scales)
-        return _convolution(x, kernel, gain * bias)
+            ends = np.cumsum([part.get_output_partial_shape(0)[1].get_length() for part in parts])
+            split = np.split(scales.reshape(1, -1, 1, 1), ends[:-1], axis=1)
+            parts = [self._rounded_map(part, given, some) for part, some in zip(parts, split, strict=True)]
+        return parts[0] if len(parts) == 1 else op.concat(parts, 1)
 
     def summed(self, given: Sequence[Node], layers: Sequence[Any], *, outputs: Sequence[int], gain: float) -> Node:
         """The sum of layers, each of its own input: one convolution of all inputs where none is in 8 bits."""
         if any(layer in self._ranges for layer in layers):
-            parts = [self(x, layer, outputs=outputs, gain=gain) for x, layer in zip(given, layers, strict=True)]
+            parts = [self.exact(x, layer, outputs=outputs, gain=gain) for x, layer in zip(given, layers, strict=True)]
             return op.add(*parts)
         weights = [_values(layer.weight)[list(outputs)] for layer in layers]
         bias = np.sum([_values(layer.bias)[list(outputs)] for layer in layers], axis=0)
@@ -500,14 +545,21 @@ class _Convolutions:
     def blocks(self, x: Node, blocks: Any) -> Node:
         """Residual blocks: the sum keeps its precision, whatever the convolutions beside it have."""
         for block in blocks:
-            x = op.add(self(_leaky(self(x, block.first)), block.second), x)
+            x = op.add(self(_leaky(self(self.shared(x), block.first)), block.second), x)
         return x
 
-    def _rounded_input(self, x: Node, given: Range, scales: np.ndarray) -> Node:
-        """One node for all layers that read the same numbers."""
-        key = (x.get_friendly_name(), given)
+    def _rounded_map(self, x: Node, given: Range, scales: np.ndarray) -> Node:
+        """One node for all layers that read the same numbers.
+
+        A rounding becomes part of the operation before it, if nothing else reads that. By itself it reads float32 only,
+        in an order of its own: for a bfloat16 map that others read too, an operation that changes nothing goes first.
+        """
+        key = (x.get_friendly_name(), given.low, given.high, scales.tobytes())
         if key not in self._rounded:
             low, high = given.low, given.high
+            if self._are_maps_short and x.get_friendly_name() in self._shared and scales.size % _VECTOR == 0:
+                # each has its own number: equal operations would be one, with two readers
+                x = op.maximum(x, _number(-_ENDLESS * (1 + len(self._rounded) / 1024)))
             self._rounded[key] = _rounded(x, (low * scales, high * scales), (low, high), 256)
         return self._rounded[key]
 
