@@ -145,18 +145,20 @@ class _Writer:
         for module in self.net.local:
             x = self._local(module, x, flows)
         factors = self._modulators(x)
-        made = [place for place, which in enumerate(self.line.order) if which >= self.line.sources]
         halves = self._halves(x)
-        trusted = _take(halves[1], made) if made else None
         if factors is not None:
-            # every convolution reads a product of its own, which rounds it as well
-            count = len(self.line.order)
             halves = [op.multiply(*pair) for pair in zip(halves, self._halves(factors), strict=True)]
-            trusted = op.multiply(trusted, _take(factors, [count + place for place in made])) if made else None
         out = self._reconstructed(halves, base, finished=finished)
         outputs = [out]
         if self.net.compose is not None and between is not None:
             *ends, mismatch = between
+            count = len(self.line.order)
+            made = [place for place, which in enumerate(self.line.order) if which >= self.line.sources]
+            trusted = _take(halves[1], made)
+            if factors is not None and self._conv.is_rounding(self.net.compose.trust):
+                # every convolution reads a product of its own, which rounds it as well
+                made = [count + place for place in made]
+                trusted = op.multiply(_take(x, made), _take(factors, made))
             shares = self._shares(trusted, mismatch)
             outputs = [self._composed(out, shares, ends)] if finished else [
                 out, op.concat(shares, 1), *(_channels(end, [1, 0]) for end in ends),
@@ -493,6 +495,10 @@ class _Convolutions:
             kernel = _rounded_kernel(gain * weight * scales.reshape(1, -1, 1, 1))
         x = x if is_rounded else self.rounded(x, layer, inputs)
         return _convolution(x, kernel, gain * bias)
+
+    def is_rounding(self, layer: nn.Conv2d) -> bool:
+        """Whether a layer is computed in 8 bits."""
+        return layer in self._ranges
 
     def shared(self, x: Node) -> Node:
         """The same map, noted as one that not only one convolution reads."""
