@@ -19,7 +19,7 @@ from stinet.upscale import Summary, plan_upscale, upscale_video
 from stinet.video.encode import SegmentWriter
 from stinet.video.lock import OutputLock
 
-CONFIG = UpscaleConfig(segment=8, encode=EncodeConfig(preset="ultrafast"))
+CONFIG = UpscaleConfig(window=10, segment=8, encode=EncodeConfig(preset="ultrafast"))
 
 
 def run(
@@ -127,8 +127,8 @@ def test_power_that_fails_after_the_move_costs_nothing(
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (UpscaleConfig(segment=8, fps="x3", encode=CONFIG.encode), "settings.fps was x2, is x3"),
-        (UpscaleConfig(segment=8, encode=EncodeConfig(preset="fast")), "preset was ultrafast, is fast"),
+        (UpscaleConfig(window=10, segment=8, fps="x3", encode=CONFIG.encode), "settings.fps was x2, is x3"),
+        (UpscaleConfig(window=10, segment=8, encode=EncodeConfig(preset="fast")), "preset was ultrafast, is fast"),
     ],
 )
 def test_other_settings_are_refused_with_the_difference(
@@ -152,7 +152,7 @@ def test_another_source_or_model_is_refused_and_restart_throws_away(tmp_path: Pa
     other = film(tmp_path / "c.mp4", pictures(41))
     with pytest.raises(UsageError, match=r"source\.content"):
         run(other, target)
-    config = UpscaleConfig(segment=8, restart=True, encode=CONFIG.encode)
+    config = UpscaleConfig(window=10, segment=8, restart=True, encode=CONFIG.encode)
     assert run(other, target, config=config).resumed_segments == 0
     assert not journal_folder(target).exists()
 
@@ -190,7 +190,7 @@ def test_another_engine_is_refused_with_the_options_that_go_on(tmp_path: Path, s
     with pytest.raises(UsageError, match="give --engine torch --precision bfloat16 to go on, --restart to throw"):
         run(source, target, fn=other)
     with pytest.raises(UsageError, match=r"settings\.fps was x2, is x3.*give the same settings to go on"):
-        run(source, target, fn=other, config=UpscaleConfig(segment=8, fps="x3", encode=CONFIG.encode))
+        run(source, target, fn=other, config=UpscaleConfig(window=10, segment=8, fps="x3", encode=CONFIG.encode))
     assert run(source, target, fn=Precise("bfloat16")).model == "precise, torch bfloat16"
 
 
@@ -209,7 +209,7 @@ def test_the_precision_that_memory_left_is_no_other_precision(tmp_path: Path, so
             assert device == "cpu"
             return Large(precision)
 
-    config = UpscaleConfig(segment=8, encode=CONFIG.encode)
+    config = UpscaleConfig(window=10, segment=8, encode=CONFIG.encode)
     with pytest.raises(Interrupted):
         run(source, target, fn=Large("float32"), after=2, config=config)
     assert {"float32", "bfloat16"} == set(made)
@@ -349,7 +349,7 @@ def test_a_header_that_says_nothing_is_no_journal(tmp_path: Path, source: Path, 
 
 @pytest.mark.bad_input(28, 29)
 def test_a_y4m_file_appears_whole_or_not_at_all(tmp_path: Path, source: Path) -> None:
-    config = UpscaleConfig(segment=8)
+    config = UpscaleConfig(window=10, segment=8)
     with pytest.raises(Interrupted):
         run(source, tmp_path / "b.y4m", after=2, config=config)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
@@ -363,5 +363,5 @@ def test_limits_of_a_server_may_change_between_two_runs(tmp_path: Path, source: 
     target = tmp_path / "b.mp4"
     with pytest.raises(Interrupted):
         run(source, target, after=2)
-    config = UpscaleConfig(segment=8, encode=CONFIG.encode, read=ReadConfig(max_seconds=Fraction(100)))
+    config = UpscaleConfig(window=10, segment=8, encode=CONFIG.encode, read=ReadConfig(max_seconds=Fraction(100)))
     assert run(source, target, config=config).resumed_segments == 2
