@@ -83,8 +83,8 @@ class OpenVinoClip(GraphClip):
         self.reach: int = net.reach
         self._cache = cache
         self._torch = NetworkClip(net, torch.device("cpu"), torch.float32, name)
-        # measured: clips of 10 frames at 16 and 32 channels, two frames out for one in
-        fixed, by_channel = (2700, 212) if precision == "float32" else (3600, 136)
+        # measured: clips of 4 and 10 frames at 16 and 32 channels, two frames out for one in
+        fixed, by_channel = (2700, 212) if precision == "float32" else (3700, 155)
         self.bytes_per_pixel: int = fixed + by_channel * net.config.channels
         self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._last: tuple[int, ...] = ()
