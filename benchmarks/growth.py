@@ -2,8 +2,9 @@
 
     python benchmarks/growth.py [--model stinet-xs] [--engine openvino] [--precision auto] [--rounds 5] [--out docs/]
 
-Prints a table for each of the four and draws them into one picture, growth.png. Every time is a median of rounds in
-which all points of a table are timed in turn, by the clock, on one thread but in the table of threads. Memory is what a
+Prints a table for each of the four and draws them into one picture, growth.png. Every time is a median of rounds by
+the clock, on one thread but in the table of threads; all rounds of a point in a row, since an engine that goes from one
+kind of clip to another frees its memory, and touching it anew would be timed. Memory is what a
 process of its own takes for the clip beyond what it has after a tiny one (Linux). A straight line through the first and
 the last point, and how far the points lie off it, say whether growth is linear.
 """
@@ -71,15 +72,13 @@ def once(fn: ClipFunction, point: Point, film: Sequence[Tensor]) -> float:
 def seconds(build: "Build", points: Sequence[Point], rounds: int) -> list[float]:
     """Of every point, the median of rounds."""
     functions = {threads: build.function(threads) for threads in {point.threads for point in points}}
-    films = [moving(point) for point in points]
-    took: list[list[float]] = [[] for _ in points]
-    for number in range(rounds + 1):
-        for point, film, of_point in zip(points, films, took, strict=True):
-            torch.set_num_threads(point.threads)
-            spent = once(functions[point.threads], point, film)
-            if number:  # the first round warms up
-                of_point.append(spent)
-    return [statistics.median(of_point) for of_point in took]
+    took = []
+    for point in points:
+        torch.set_num_threads(point.threads)
+        film = moving(point)
+        spent = [once(functions[point.threads], point, film) for _ in range(rounds + 1)]
+        took.append(statistics.median(spent[1:]))  # the first round warms up
+    return took
 
 
 @dataclass(frozen=True, slots=True)
