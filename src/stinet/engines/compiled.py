@@ -93,7 +93,8 @@ class GraphClip:
         rows, *composing = outputs
         final = rows.view(len(line.order), self.scale * height, self.scale * width, 3).permute(0, 3, 1, 2)
         if composing:
-            final = compose(final, *composing, line)
+            shares, to_left, to_right = composing
+            final = compose(final, shares, to_left, to_right, line)
         if not final.sum().isfinite():  # clamping would hide an overflow as a white pixel
             final.nan_to_num_(torch.nan, torch.nan, torch.nan)
         return final.clamp_(0, 1)
