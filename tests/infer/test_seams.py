@@ -69,4 +69,6 @@ def test_frames_at_window_borders_are_as_good_as_inside_a_window(frame: int) -> 
     at_border = float(psnr(upscaled(4 * SIDE, CORE)[frame], truth))
     late = CORE // 2
     inside = float(psnr(upscaled(4 * SIDE, CORE, late)[frame - 2 * late], truth))
-    assert abs(at_border - inside) < 0.05
+    apart = [255 * 10 ** (-decibel / 20) for decibel in (at_border, inside)]
+    # 0.05 dB; of a frame that is nearly exact, a hundredth of a level, where rounding alone makes 0.29
+    assert abs(at_border - inside) < 0.05 or abs(apart[0] - apart[1]) < 0.01
