@@ -10,7 +10,7 @@ from model.small_networks import COMPACT, KINDS, build, clip, some_flows
 from stinet.model.compose import Compose
 from stinet.model.interpolate import Between, enlarge_flow
 from stinet.model.timeline import Timeline
-from stinet.ops.warp import warp_cubic
+from stinet.ops.pictures import warp_picture
 
 LINE = Timeline.of(3, [(0.25, 0.5), (0.75,)])
 MADE, GIVEN = [1, 2, 4], [0, 3, 5]
@@ -63,19 +63,19 @@ def test_full_trust_in_the_network_gives_its_frames() -> None:
 def test_full_trust_in_a_neighbour_gives_it_warped_at_full_size(share: int, places: list[int]) -> None:
     frames, out, between = composed(only(share))
     flow = enlarge_flow(between.to_left if share == BEFORE else between.to_right, 2)
-    expected = warp_cubic(frames[:, places].flatten(0, 1), flow).unflatten(0, (2, 3))
-    torch.testing.assert_close(out[:, MADE], expected, rtol=0, atol=1e-4)
+    expected = warp_picture(frames[:, places].flatten(0, 1), flow).unflatten(0, (2, 3))
+    torch.testing.assert_close(out[:, MADE], expected, rtol=0, atol=1e-5)
 
 
 def test_a_fresh_one_takes_half_of_the_network_and_half_of_the_neighbours_by_time() -> None:
     frames, out, between = composed(Compose(channels=4, scale=2, fold=2))
     moved = [
-        warp_cubic(frames[:, places].flatten(0, 1), enlarge_flow(flow, 2)).unflatten(0, (2, 3))
+        warp_picture(frames[:, places].flatten(0, 1), enlarge_flow(flow, 2)).unflatten(0, (2, 3))
         for places, flow in ((LEFT, between.to_left), (RIGHT, between.to_right))
     ]
     tau = torch.tensor([0.25, 0.5, 0.75]).view(1, 3, 1, 1, 1)
     expected = 0.5 * frames[:, MADE] + 0.5 * ((1 - tau) * moved[0] + tau * moved[1])
-    torch.testing.assert_close(out[:, MADE], expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(out[:, MADE], expected, rtol=0, atol=1e-5)
 
 
 def test_a_clip_without_in_between_frames_is_not_composed() -> None:
