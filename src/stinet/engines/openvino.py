@@ -84,7 +84,7 @@ class OpenVinoClip(GraphClip):
         self._cache = cache
         self._torch = NetworkClip(net, torch.device("cpu"), torch.float32, name)
         # measured: clips of 4 and 10 frames at 16 and 32 channels, two frames out for one in; twice as much, since what
-        # one kind of window leaves behind does not fit the next: a film of 480x270 took 22 GB where 11 had been reckoned
+        # one kind of window leaves does not fit the next: a film of 480x270 took 22 GB where 11 had been reckoned
         fixed, by_channel = (5400, 424) if precision == "float32" else (7400, 310)
         self.bytes_per_pixel: int = fixed + by_channel * net.config.channels
         self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
