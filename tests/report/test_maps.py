@@ -42,6 +42,18 @@ def test_fields_of_one_scale_share_its_length() -> None:
     assert found == {"s": pytest.approx(np.hypot(3, 3)), "still": 1e-6}
 
 
+@pytest.mark.parametrize(("height", "width", "shown"), [
+    (256, 448, (64, 112)), (576, 720, (96, 120)), (12, 16, (12, 16)),
+])  # fmt: skip
+def test_a_thumbnail_keeps_the_shape_of_its_frame(height: int, width: int, shown: tuple[int, int]) -> None:
+    stripes = np.zeros((height, width, 3), np.uint8)
+    stripes[:, ::2] = 200
+    small = maps._thumbnail(stripes)
+    assert small.shape[:2] == shown
+    if shown != (height, width):
+        assert np.abs(small.astype(int) - 100).max() < 40  # a mean, no stripe picked out
+
+
 def test_a_field_to_the_right_is_red_and_none_is_white() -> None:
     field = np.zeros((1, 3, 2))
     field[0, 0, 0], field[0, 1] = 2.0, (0.0, 1.0)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Arrows", "Curve", "Matrix", "draw_curves", "draw_fields", "draw_matrices"]
 
 _DPI = 110
+_THUMBNAIL_PX = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +105,11 @@ def draw_fields(rows: Sequence[Sequence[Arrows]], path: Path, title: str = "") -
         for axes, part in zip(axes_row, row, strict=False):
             shown = part.picture if part.field is None else _hues(part.field / longest[part.scale])
             assert shown is not None, f"{part.title} is neither a field nor a picture"
-            axes.imshow(shown, aspect="auto" if part.field is None else "equal", interpolation="nearest")
             if part.field is None:
+                axes.imshow(shown, aspect="auto", interpolation="antialiased")
                 axes.set_box_aspect(tall)
+            else:
+                axes.imshow(shown, interpolation="nearest")
             axes.set_title(part.title, fontsize=8.5, pad=3)
     _draw_key(below.subplots(1, 1), longest)
     _save(figure, path)
@@ -184,7 +187,10 @@ def _draw_key(axes: "Axes", longest: Mapping[str, float]) -> None:
 
 
 def _thumbnail(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
-    return frame[:: max(frame.shape[0] // 100, 1), :: max(frame.shape[1] // 100, 1)]
+    """Shrunk by a whole number, the same in both directions, to 120 pixels at most: means of what a pixel covers."""
+    from PIL import Image
+
+    return np.array(Image.fromarray(frame).reduce(max(-(-max(frame.shape[:2]) // _THUMBNAIL_PX), 1)))
 
 
 def _save(figure: "Figure", path: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LARGEST_BYTES", "Cell", "Strip", "draw_strips", "enlarged", "save_picture"]
 
-LARGEST_BYTES = 480_000
+LARGEST_BYTES = 400_000
 """Of a picture that belongs into a repository."""
 
 _INK, _FAINT, _PAPER, _ACCENT = (28, 30, 34), (96, 100, 108), (255, 255, 255), (255, 176, 0)
