@@ -68,6 +68,28 @@ def test_a_model_that_has_had_its_share_gets_no_further_turn(
     assert once.turns == 1
 
 
+def test_one_turn_is_the_first_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost_module, "_process_memory", lambda *_: None)
+    passes: list[int] = []
+    seconds = cost_module._Pass.seconds
+    monkeypatch.setattr(cost_module._Pass, "seconds", lambda self: passes.append(1) or seconds(self))
+    (once,) = costs(["blend+bicubic"], turns=1, size=(32, 48))
+    assert (len(passes), once.turns) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["tmnet", "rstt-s"])
+def test_a_pixel_of_a_rival_costs_the_same_in_every_frame(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    smallest = {"channels": 16, "groups": 2, "front_blocks": 1, "back_blocks": 1}
+    small = {key: value for key, value in smallest.items() if hasattr(RIVALS[name].config, key)}
+    monkeypatch.setattr(cost_module, "build", lambda name: build(name, replace(RIVALS[name].config, **small)))
+    fn, counted = cost_module._built(name), []
+    for size in ((32, 32), (32, 64)):
+        monkeypatch.setattr(cost_module, "_COUNTED_SIZE", size)
+        counted.append(cost_module._macs_per_px(fn, (144, 180))["around"])
+    assert counted[0] == pytest.approx(counted[1], rel=0.01)
+    assert counted[0] > 1000
+
+
 def test_tables_show_every_model_and_every_phase(measured: dict[str, Cost]) -> None:
     first, phases = cost_tables(list(measured.values()))
     assert [row[0] for row in first.rows] == [cost.model for cost in measured.values()]
@@ -78,9 +100,16 @@ def test_tables_show_every_model_and_every_phase(measured: dict[str, Cost]) -> N
 def test_the_command_prints_and_writes_what_it_measured(
     stinet: Stinet, monkeypatch: pytest.MonkeyPatch, measured: dict[str, Cost], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cost_module, "costs", lambda models, progress: [measured["blend+bicubic"]])
-    ran = stinet("models", "--cost", "--models", "blend+bicubic", "--json", tmp_path / "c.json")
+    asked: list[int] = []
+
+    def once(models: object, turns: int, progress: object) -> list[Cost]:
+        asked.append(turns)
+        return [measured["blend+bicubic"]]
+
+    monkeypatch.setattr(cost_module, "costs", once)
+    ran = stinet("models", "--cost", "--models", "blend+bicubic", "--turns", 1, "--json", tmp_path / "c.json")
     assert ran.code == 0, ran.err
+    assert asked == [1]
     assert "blend+bicubic" in ran.out
     assert json.loads((tmp_path / "c.json").read_text())[0]["seconds"] == measured["blend+bicubic"].seconds
     assert stinet("models", "--json", tmp_path / "c.json").code == 2

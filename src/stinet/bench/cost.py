@@ -108,7 +108,8 @@ def costs(
 ) -> list[Cost]:
     """The cost of every model; one is left out of further turns once it has taken `share_s` seconds.
 
-    `size` is the height and width of the source. `progress` hears (done, of how many).
+    A turn before the others warms up and does not count, unless `turns` is 1. `size` is the height and width of the
+    source. `progress` hears (done, of how many).
 
     Raises:
         ModelError: an unknown model, or a network that is one of two stages.
@@ -117,9 +118,10 @@ def costs(
     passes = {name: _Pass(_built(name), size) for name in models}
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in models}
     spent = dict.fromkeys(models, 0.0)
-    total, steps = (turns + 2) * len(models), count(1)
+    passed = turns + (turns > 1)
+    total, steps = (passed + 1) * len(models), count(1)
     with on_threads(1):
-        for turn in range(turns + 1):
+        for turn in range(passed):
             for name, one in passes.items():
                 if spent[name] < share_s:
                     seconds = one.seconds()
@@ -259,10 +261,9 @@ def _has_weights(name: str) -> bool:
 
 def _macs_per_px(fn: ClipFunction, size: tuple[int, int]) -> dict[str, float]:
     """Multiply-adds per output pixel and frame, by phase; of a pipeline all are "around", counted at its own size."""
-    one = _Pass(fn, size)
-    if one.net is not None:
+    if isinstance(fn, NetworkClip | RivalClip):
         size = _COUNTED_SIZE
-        one = _Pass(fn, size)
+    one = _Pass(fn, size)
     counter = PhaseCounter()
     with counter:
         one.go(counter.begin)

@@ -22,11 +22,14 @@ def models(
     only: Annotated[
         str, typer.Option("--models", "--model", "-m", metavar="NAME,..", help="with --cost: only these")
     ] = "",
+    turns: Annotated[
+        int, typer.Option(metavar="N", min=1, help="with --cost: so many each, after one to warm up; 1: the first")
+    ] = 5,
     out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="with --cost: write figures there")] = None,
 ) -> None:
     """List the models: size, cost, weights and quality; and the stages that peers are made of."""
     if cost:
-        _measure_cost(words(only), out)
+        _measure_cost(words(only), turns, out)
         return
     if only or out is not None:
         raise UsageError("--models and --json are for --cost")
@@ -40,14 +43,14 @@ def models(
     say(f"\ntwo stages A+B are a model, too: first A, then B; an interpolator and an enlarger\n{columns(parts)}")
 
 
-def _measure_cost(only: tuple[str, ...], out: Path | None) -> None:
+def _measure_cost(only: tuple[str, ...], turns: int, out: Path | None) -> None:
     if out is not None:
         must_be_writable(out)
     from stinet.bench.cost import costs, names
     from stinet.bench.words import cost_tables
 
     with progress_bar("cost") as told:
-        found = costs(only or names(), progress=told)
+        found = costs(only or names(), turns=turns, progress=told)
     say("\n\n".join(f"{table.title}\n{columns([table.head, *table.rows])}" for table in cost_tables(found)))
     if out is not None:
         out.write_text(json.dumps([one.to_json() for one in found], indent=1) + "\n", encoding="utf-8")
