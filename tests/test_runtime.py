@@ -106,3 +106,13 @@ def test_a_control_group_limits_the_memory(tmp_path, monkeypatch: pytest.MonkeyP
     assert runtime._left_in(tmp_path) == 500_000
     (tmp_path / "memory.max").write_text("max\n")
     assert runtime._left_in(tmp_path) is None
+
+
+def test_a_process_does_not_count_the_memory_of_the_one_that_started_it() -> None:
+    held = bytearray(200_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    code = "from stinet import runtime; print(runtime.peak_memory_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+    assert runtime.peak_memory_bytes() >= len(held) > int(done.stdout)
+    if sys.platform == "linux":
+        assert int(done.stdout) > 5_000_000
