@@ -8,7 +8,7 @@ import pytest
 
 from stinet.ablate.listing import lines
 from stinet.ablate.plan import SIZES
-from stinet.ablate.rows import EDITS, FULL, ROWS, SETS, Share, edited, missing, rows_of
+from stinet.ablate.rows import EDITS, FULL, ROWS, SETS, Share, edited, missing, rows_of, weight_axis
 from stinet.config import LossConfig, TrainConfig
 from stinet.errors import UsageError
 from stinet.peers.tmnet import Tmnet
@@ -120,3 +120,12 @@ def test_chosen_rows_bring_what_they_are_compared_with() -> None:
         rows_of(("7",))
     with pytest.raises(UsageError, match="row 'no-such' is in none"):
         rows_of(("3",), ("no-such",))
+
+
+def test_the_axes_of_fig_7_have_the_paper_where_it_prints_a_figure() -> None:
+    first, second = weight_axis(1), weight_axis(2)
+    assert [point.value for point in first.values()] == [0, 0.01, 0.05, 0.5, 1, 0.1]
+    assert first["full"] == second["full"] == (0.1, 0.0)
+    assert second["without-mcl"] == (0.0, -0.26)
+    assert sorted(point.value for point in second.values()) == sorted(point.value for point in first.values())
+    assert [point.paper_delta_db for name, point in first.items() if name != "full"] == [None] * 5

@@ -8,7 +8,9 @@ from PIL import Image
 
 from commands import Stinet  # pyright: ignore[reportMissingImports]
 from figures.small_clips import small_weights, write_clip
+from stinet.ablate.rows import weight_axis
 from stinet.errors import InputError
+from stinet.figures import ablations
 from stinet.figures.ablations import draw_curve, read_rows, trained_rows
 
 
@@ -21,23 +23,33 @@ def row(folder: Path, name: str, edit: str, psnr_db: float | None, *, seed: int 
     return folder / "runs" / name / "latest.safetensors"
 
 
+AXES = {f"lambda_{number}": weight_axis(number) for number in (1, 2)}
+
+
 def test_the_curve_has_a_point_for_every_value_that_was_tried(tmp_path: Path) -> None:
     for seed, psnr_db in enumerate((27.0, 27.2)):
         row(tmp_path, f"full-{seed}", "full", psnr_db, seed=seed)
     row(tmp_path, "other", "full", 20.0, start="shipped")  # no lambda was varied from there
     row(tmp_path, "no", "without-mcl", 26.9)
-    row(tmp_path, "l2", "lambda-2-0.5", 26.5)
+    row(tmp_path, "alone", "without-mcl", 20.0, seed=7)  # no full model of its seed
+    row(tmp_path, "l2", "lambda-2-0.5", 26.5, seed=1)
     row(tmp_path, "unmeasured", "lambda-2-1", None)
-    said = draw_curve(tmp_path, tmp_path / "curve.png")
-    assert said == "lambda_2 0: 26.900 dB; lambda_2 0.1: 27.100 dB; lambda_2 0.5: 26.500 dB"
+    said = draw_curve(tmp_path, AXES, tmp_path / "curve.png")
+    assert said == "lambda_2 0: -0.100 dB; lambda_2 0.1: +0.000 dB; lambda_2 0.5: -0.700 dB"
     with Image.open(tmp_path / "curve.png") as picture:
-        assert picture.width > 300
+        assert picture.width > 600  # an axis without runs has a panel, too
+
+
+def test_the_curve_says_how_long_the_trainings_were(tmp_path: Path) -> None:
+    assert ablations._scale(tmp_path) == ""
+    (tmp_path / "plan.json").write_text(json.dumps({"steps": 1500, "settings": {"size": "compact"}}))
+    assert ablations._scale(tmp_path) == "; ours: compact size, 1,500 steps a training"
 
 
 def test_without_a_varied_lambda_there_is_no_curve(tmp_path: Path) -> None:
     row(tmp_path, "full", "full", 27.0)
     with pytest.raises(InputError, match="lambda"):
-        draw_curve(tmp_path, tmp_path / "curve.png")
+        draw_curve(tmp_path, AXES, tmp_path / "curve.png")
 
 
 def test_rows_without_weights_and_failed_ones_are_left_out(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_a_place_without_a_map_stays_empty(tmp_path: Path, count: int) -> None:
     assert ink(even, below=0.6, right=0.55) > 0.2
 
 
+def test_a_published_figure_is_drawn_where_nothing_was_tried(tmp_path: Path) -> None:
+    def curve(**more: object) -> bytes:
+        draw_curves([Curve(setting="x", points={}, ticks=[0.0, 0.1], **more)], "dB", tmp_path / "c.png")  # pyright: ignore
+        return (tmp_path / "c.png").read_bytes()
+
+    assert curve() != curve(published={0.1: -0.2})
+
+
 def test_fields_of_one_scale_share_its_length() -> None:
     short, long = np.full((4, 5, 2), 1.0), np.full((4, 5, 2), 3.0)
     parts = [Arrows(title="a", field=short, scale="s"), Arrows(title="b", field=long, scale="s"),

@@ -11,7 +11,7 @@ our grid. Table VI prints 27.20 for TMNet w/ MCL on Vimeo-Fast, most likely 37.2
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from stinet.config import LossConfig, TrainConfig, from_mapping
 from stinet.errors import UsageError
@@ -27,9 +27,11 @@ __all__ = [
     "OfFull",
     "Row",
     "Share",
+    "WeightPoint",
     "edited",
     "missing",
     "rows_of",
+    "weight_axis",
 ]
 
 SETS: tuple[str, ...] = ("vid4", "fast", "medium", "slow", "adobe240")
@@ -235,6 +237,27 @@ def rows_of(tables: tuple[str, ...], only: tuple[str, ...] = ()) -> list[Row]:
         return rows
     wanted = set(only) | {row.against for row in rows if row.edit in only}
     return [row for row in rows if row.edit in wanted]
+
+
+class WeightPoint(NamedTuple):
+    """A place on an axis of Fig. 7."""
+
+    value: float
+    paper_delta_db: float | None
+    """To the full model on Vid4; None where the paper prints no figure."""
+
+
+def weight_axis(number: Literal[1, 2]) -> dict[str, WeightPoint]:
+    """By edit where it lies on Fig. 7's axis of lambda_1 or lambda_2; the full model lies on both."""
+    rows = rows_of(("fig7",))
+    full_db = next(row.paper["vid4"][0] for row in rows if row.edit == FULL)
+    found: dict[str, WeightPoint] = {}
+    for row in rows:
+        if row.edit == FULL or f"lambda_{number}" in row.label:
+            value = float(row.label.rpartition("= ")[2])
+            paper = row.paper.get("vid4")
+            found[row.edit] = WeightPoint(value, None if paper is None else round(paper[0] - full_db, 2))
+    return found
 
 
 COMPACT_HOST: Mapping[str, Any] = {

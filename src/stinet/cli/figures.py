@@ -135,12 +135,14 @@ def curve(
     *,
     out: Out = Path("curve.png"),
 ) -> None:
-    """PSNR against lambda_1 and lambda_2, as far as they were tried (Fig. 7)."""
+    """PSNR against lambda_1 and lambda_2, as far as they were tried, and as the paper has it (Fig. 7)."""
     must_exist(results)
     must_be_writable(out)
+    from stinet.ablate.rows import weight_axis
     from stinet.figures.ablations import draw_curve
 
-    say(f"{draw_curve(results, out)}\npicture {out}")
+    axes = {f"lambda_{number}": weight_axis(number) for number in (1, 2)}
+    say(f"{draw_curve(results, axes, out)}\npicture {out}")
 
 
 def _begin(clips: list[Path], out: Path) -> None:

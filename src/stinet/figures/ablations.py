@@ -7,7 +7,7 @@ Only what is there is drawn: rows that failed, or whose weights were deleted, ar
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from typing import Any
 from stinet.errors import InputError
 from stinet.report.maps import Curve, draw_curves
 
-__all__ = ["AblationRow", "draw_curve", "read_rows", "trained_rows"]
+__all__ = ["AblationRow", "Axis", "draw_curve", "read_rows", "trained_rows"]
 
-_FULL, _FULL_VALUE = "full", 0.1
-"""The edit that changes nothing, and its place on both axes of Fig. 7."""
+Axis = Mapping[str, tuple[float, float | None]]
+"""By edit its value on an axis, and the paper's delta to the full model in dB, where it prints one."""
+
+_FULL = "full"
+"""The edit that changes nothing; it lies on every axis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,33 +87,50 @@ def trained_rows(results: Path, names: Sequence[str] = ()) -> list[AblationRow]:
     return [first[name] for name in names or first]
 
 
-def draw_curve(results: Path, path: Path) -> str:
-    """Draw PSNR against lambda_1 and lambda_2 (Fig. 7), a dot a seed; gives the means in a line.
+def draw_curve(results: Path, axes: Mapping[str, Axis], path: Path) -> str:
+    """Draw PSNR against each setting of `axes`, such as lambda_1 and lambda_2 (Fig. 7); gives the means in a line.
+
+    A dot is a seed: its difference to the full model of the same seed and start. Where the paper prints a figure it
+    stands beside. An axis without runs is drawn with what the paper says alone.
 
     Raises:
-        InputError: no row was trained with another lambda.
+        InputError: no row was trained with another value on any axis.
 
     """
     rows = [row for row in read_rows(results) if row.psnr_db is not None]
-    curves = [curve for curve in (_axis(rows, number) for number in (1, 2)) if curve is not None]
-    if not curves:
-        raise InputError(f"{results}: no row varies lambda_1 or lambda_2; run stinet ablate --table fig7")
-    draw_curves(curves, "PSNR-Y, dB", path, "the loss weights of Eq. (4); the full model has 0.1")
+    curves = [_curve(rows, name, axis) for name, axis in axes.items()]
+    if not any(len(curve.points) > 1 for curve in curves):
+        raise InputError(f"{results}: no row varies {' or '.join(axes)}; run stinet ablate --table fig7")
+    draw_curves(curves, "PSNR-Y against the full model, dB", path, f"the loss weights of Eq. (4){_scale(results)}")
     return "; ".join(
-        f"{curve.setting} {value:g}: {sum(runs) / len(runs):.3f} dB"
+        f"{curve.setting} {value:g}: {sum(runs) / len(runs):+.3f} dB"
         for curve in curves
         for value, runs in sorted(curve.points.items())
     )
 
 
-def _axis(rows: Sequence[AblationRow], number: int) -> Curve | None:
-    prefix = f"lambda-{number}-"
-    starts = {row.start for row in rows if row.edit.startswith(prefix)}
-    ends = {_FULL: _FULL_VALUE, **({"without-mcl": 0.0} if number == 2 else {})}
+def _curve(rows: Sequence[AblationRow], name: str, axis: Axis) -> Curve:
+    """What was tried on an axis; nothing where all there is lies at the full model's value."""
+    full = {(row.start, row.seed): row.psnr_db for row in rows if row.edit == _FULL}
+    starts = {row.start for row in rows if row.edit in axis and row.edit != _FULL}
     points: dict[float, list[float]] = {}
     for row in rows:
-        if row.start in starts and row.psnr_db is not None:
-            value = float(row.edit.removeprefix(prefix)) if row.edit.startswith(prefix) else ends.get(row.edit)
-            if value is not None:
-                points.setdefault(value, []).append(row.psnr_db)
-    return Curve(setting=f"lambda_{number}", points=points, default=_FULL_VALUE) if starts else None
+        base = full.get((row.start, row.seed))
+        if row.edit in axis and row.start in starts and base is not None and row.psnr_db is not None:
+            points.setdefault(axis[row.edit][0], []).append(row.psnr_db - base)
+    return Curve(
+        setting=name,
+        points=points,
+        default=axis[_FULL][0],
+        ticks=sorted(value for value, _ in axis.values()),
+        published={value: delta for value, delta in axis.values() if delta is not None},
+    )
+
+
+def _scale(results: Path) -> str:
+    """How long the trainings were, of the ablation's plan."""
+    try:
+        plan: dict[str, Any] = json.loads((results / "plan.json").read_text("utf-8"))
+        return f"; ours: {plan['settings']['size']} size, {plan['steps']:,} steps a training"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -7,7 +7,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,12 @@ class Curve:
 
     default: float | None = None
     """The setting's usual value, marked."""
+
+    ticks: Sequence[float] = ()
+    """Values that have a place on the axis whether they were tried or not."""
+
+    published: Mapping[float, float] = field(default_factory=dict)
+    """What somebody else has printed, by value."""
 
 
 def draw_matrices(
@@ -116,26 +122,40 @@ def draw_fields(rows: Sequence[Sequence[Arrows]], path: Path, title: str = "") -
 
 
 def draw_curves(curves: Sequence[Curve], figure_name: str, path: Path, title: str = "") -> None:
-    """Save a panel a setting: a dot a run, a line through the means."""
+    """Save a panel a setting: a dot a run, a line through the means, and a hollow mark where one is published."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.4 * len(curves), 3.4), dpi=_DPI, layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure = Figure(figsize=(4.4 * len(curves), 3.6), dpi=_DPI, layout="constrained")
+    figure.suptitle(title, fontsize=10)
     for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False, sharey=True)[0], curves, strict=True):
-        values = sorted(curve.points)
-        places = range(len(values))
-        for place, value in zip(places, values, strict=True):
-            runs = curve.points[value]
-            axes.plot([place] * len(runs), runs, "o", color="0.6", markersize=4)
-        axes.plot(places, [float(np.mean(curve.points[value])) for value in values], "s-", color="C0")
-        if curve.default in values:
-            axes.axvline(values.index(curve.default), color="0.75", linestyle="--", linewidth=1)
-        axes.set_xticks(list(places), [f"{value:g}" for value in values])
-        axes.set_xlabel(curve.setting)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        _draw_curve(axes, curve)
     figure.axes[0].set_ylabel(figure_name)
     _save(figure, path)
+
+
+def _draw_curve(axes: "Axes", curve: Curve) -> None:
+    values = sorted({*curve.ticks, *curve.points, *curve.published})
+    places = {value: place for place, value in enumerate(values)}
+    tried = sorted(curve.points)
+    for value in tried:
+        axes.plot([places[value]] * len(curve.points[value]), curve.points[value], "o", color="0.6", markersize=4)
+    means = [float(np.mean(curve.points[value])) for value in tried]
+    if tried:
+        axes.plot([places[value] for value in tried], means, "s-", color="C0", label="ours: mean, and every seed")
+    else:
+        axes.text(0.5, 0.5, "no runs of ours", color="0.4", ha="center", transform=axes.transAxes)
+    if curve.published:
+        at, figures = zip(*((places[value], figure) for value, figure in sorted(curve.published.items())), strict=True)
+        axes.plot(at, figures, "D", color="C1", markerfacecolor="none", markersize=8, label="paper, where printed")
+    if curve.default in places:
+        axes.axvline(places[curve.default], color="0.75", linestyle="--", linewidth=1)
+    axes.set_xticks(list(places.values()), [f"{value:g}" for value in values])
+    axes.set_xlim(-0.5, len(values) - 0.5)
+    axes.set_xlabel(curve.setting)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if curve.published:
+        axes.legend(fontsize=8, loc="lower right")
 
 
 def _draw_matrix(axes: "Axes", matrix: Matrix, levels: Sequence[str], count: int, figure: "Figure") -> None:
