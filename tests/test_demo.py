@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import Stinet  # pyright: ignore[reportMissingImports]
 from stinet import demo
 from stinet.errors import OutputError
 
@@ -45,6 +46,21 @@ def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: 
     (tmp_path / "before_after.png").mkdir()
     with pytest.raises(OutputError, match=r"before_after\.png: cannot be written"):
         demo.demonstrate(tmp_path, model="blend+bicubic")
+
+
+def test_the_picture_may_have_another_name_and_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "FIRST_PART_S", Fraction(1, 20))
+    shown = demo.demonstrate(tmp_path / "demo", picture=tmp_path / "pair.webp", model="blend+bicubic")
+    assert shown.picture == tmp_path / "pair.webp"
+    assert not (tmp_path / "demo" / "before_after.png").exists()
+    with Image.open(shown.picture) as picture:
+        assert picture.format == "WEBP"
+
+
+def test_a_picture_of_no_known_kind_is_refused_before_the_work(stinet: Stinet, tmp_path: Path) -> None:
+    ran = stinet("demo", "-o", tmp_path / "demo", "--picture", tmp_path / "pair.gif")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert not (tmp_path / "demo").exists()
 
 
 def test_detail_grows_with_texture() -> None:

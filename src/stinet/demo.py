@@ -44,12 +44,15 @@ class Shown:
 def demonstrate(
     folder: Path,
     *,
+    picture: Path | None = None,
     is_full: bool = False,
     model: str = "stinet-s",
     device: str = "auto",
     progress: Callable[["Progress"], None] | None = None,
 ) -> Shown:
-    """Upscale the first 1.5 s of the bundled clip (all of it if `is_full`) into `folder`, with a picture beside it.
+    """Upscale the first 1.5 s of the bundled clip (all of it if `is_full`) into `folder`, with a picture.
+
+    `picture` names another file than before_after.png in that folder, .png or .webp.
 
     Raises:
         OutputError: the folder or the picture cannot be written.
@@ -58,7 +61,7 @@ def demonstrate(
     """
     config = UpscaleConfig(read=ReadConfig(seconds=None if is_full else FIRST_PART_S), overwrite=True)
     video = folder / output_path(CLIP, None, config).name
-    picture = folder / "before_after.png"
+    picture = picture or folder / "before_after.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

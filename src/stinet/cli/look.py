@@ -116,12 +116,19 @@ def demo(
     *,
     full: Annotated[bool, typer.Option("--full", help="all of the bundled clip, not its first 1.5 s")] = False,
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="where the results go")] = Path("demo"),
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="a .png or .webp; default: before_after.png in DIR")
+    ] = None,
     model: Model = "stinet-s",
     device: Device = "auto",
 ) -> None:
     """Upscale the bundled clip and draw a before/after picture."""
+    if picture is not None:
+        if picture.suffix.lower() not in {".png", ".webp"}:
+            raise UsageError(f"--picture {picture}: name a .png or .webp file")
+        must_be_writable(picture)
     from stinet.demo import demonstrate
 
     with progress_bar("demo") as told:
-        shown = demonstrate(folder, is_full=full, model=model, device=device, progress=frames_of(told))
+        shown = demonstrate(folder, picture=picture, is_full=full, model=model, device=device, progress=frames_of(told))
     say(f"{shown.summary}\nmodel   {shown.model}\nvideo   {shown.video}\npicture {shown.picture}")

@@ -94,7 +94,7 @@ def before_after(
     zoom: Box | None = None,
     labels: tuple[str, str] = ("source, bicubic", "result"),
 ) -> None:
-    """Save a PNG: left the source enlarged by bicubic to the result's size, right the result, a zoomed crop under each.
+    """Save a picture: left the source enlarged by bicubic to the result's size, right the result, zoomed crops below.
 
     `zoom` is in pixels of the result; without it the most detailed area is taken. Both sides go through the same steps
     after the enlargement, so that what differs is what the model did.
@@ -117,7 +117,7 @@ def before_after(
         crop = side.crop((box[1], box[0], box[3], box[2])).resize((column, crop_tall), Image.Resampling.BICUBIC)
         canvas.paste(_marked(whole, box, column / width), (left, _HEAD_PX))
         canvas.paste(_marked(crop, (0, 0, crop_tall, column), 1.0), (left, _HEAD_PX + tall + _GAP_PX))
-    canvas.save(path)
+    canvas.save(path, quality=92)  # where the format has such a thing
 
 
 def busiest_box(frame: UInt8[np.ndarray, "h w 3"]) -> Box:
