@@ -27,6 +27,7 @@ __all__ = [
     "ModelConfig",
     "Movable",
     "ReadConfig",
+    "Selective",
     "Stage",
     "Tile",
     "TileConfig",
@@ -102,6 +103,21 @@ class ClipFunction(Protocol):
 
     def run(self, states: Sequence[Any], times: Sequence[Sequence[float]], nodes: Any, tile: Tile | None = None) -> Any:
         """Upscale the clip, or only `tile` of it: float tensor (u, 3, scale * h, scale * w) in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class Selective(ClipFunction, Protocol):
+    """A clip function that spares what is only needed for frames that nobody wants: those of a window's context."""
+
+    working_bytes_per_pixel: int
+    """Memory of a clip beside `bytes_per_pixel`, per source pixel, however many frames the clip has."""
+
+    def run_some(
+        self, wanted: Sequence[int], states: Sequence[Any], times: Sequence[Sequence[float]], nodes: Any,
+        tile: Tile | None = None,
+    ) -> Any:  # fmt: skip
+        """Those of the frames that `run` gives, at these places, the same bit for bit."""
         ...
 
 

@@ -153,9 +153,12 @@ def test_the_operators_are_those_of_onnx_and_few(tmp_path: Path) -> None:
     model = onnx.load(written(build(COMPACT), Timeline.of(4), tmp_path / "a.onnx"))
     onnx.checker.check_model(model, full_check=True)
     kinds = {node.op_type for node in model.graph.node}
-    assert {"DeformConv", "GridSample"} <= kinds
+    assert "GridSample" in kinds
+    assert "DeformConv" not in kinds  # which many runtimes lack, and one tap needs not
+    of_nine_taps = written(build(replace(COMPACT, deform_kernel=3)), Timeline.of(3), tmp_path / "b.onnx")
+    assert "DeformConv" in {node.op_type for node in onnx.load(of_nine_taps).graph.node}
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 19)]
-    assert len(model.graph.node) < 420  # PyTorch's own exporter makes 603 of stinet-xs
+    assert len(model.graph.node) < 430  # PyTorch's own exporter makes 603 of stinet-xs
 
 
 def test_both_files_say_what_they_hold(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from films import film, pictures  # pyright: ignore[reportMissingImports]
 from model.small_networks import COMPACT, PAPER, build, clip
 from stinet import runtime
 from stinet.catalogue import WEIGHTS, clip_function
-from stinet.config import ClipFunction, EncodeConfig, Movable, Tile, TileConfig, UpscaleConfig
+from stinet.config import ClipFunction, EncodeConfig, Movable, Selective, Tile, TileConfig, UpscaleConfig
 from stinet.errors import DeviceError, Interrupted, ModelError, UsageError
 from stinet.face import upscale_video
 from stinet.infer.ladder import Picture, Runner
 from stinet.model.clip import NetworkClip
+from stinet.model.interpolate import Flows
 from stinet.video.frame import Notes
 
 openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'stinet[cpu]'")
@@ -66,7 +67,8 @@ def quick(tmp_path: Path) -> OpenVinoClip:
 
 def convolutions_in_8_bits(fn: OpenVinoClip) -> int:
     """In all graphs that were compiled."""
-    ops = [op for compiled, _ in fn._graphs.values() for op in compiled.get_runtime_model().get_ops()]
+    graphs = [request.get_compiled_model() for request in fn._graphs.values()]
+    ops = [op for graph in graphs for op in graph.get_runtime_model().get_ops()]
     info = [{key: str(value.astype(str)) for key, value in op.get_rt_info().items()} for op in ops]
     return sum(one["layerType"] == "Convolution" and one["runtimePrecision"] in {"u8", "i8"} for one in info)
 
@@ -124,7 +126,7 @@ def test_flows_out_of_the_picture_read_its_edge_as_in_pytorch(fn: OpenVinoClip, 
         states = [one.prepare(frame) for frame in frames]
         flows = one.context(states, [[0.5]])
         assert flows is not None
-        made.append(one.run(states, [[0.5]], type(flows)(flows.forward + shift, flows.backward - shift)))
+        made.append(one.run(states, [[0.5]], Flows(flows.forward + shift, flows.backward - shift)))
     torch.testing.assert_close(made[0], made[1], rtol=0, atol=1e-4)
 
 
@@ -134,16 +136,9 @@ def test_sizes_and_times_compile_nothing_new(fn: OpenVinoClip, monkeypatch: pyte
     monkeypatch.setattr(fn, "_compiled", lambda graph: compiled.append(graph.get_friendly_name()) or real(graph))
     for size, tau in (((12, 16), 0.5), ((20, 9), 0.5), ((7, 30), 0.1), ((12, 16), 0.9)):
         ran(fn, clip(3, size)[0], [[tau]] * 2)
-    assert compiled == ["features", "restore"]
-    ran(fn, clip(3, (12, 16))[0], [[0.5], []])
-    assert compiled == ["features", "restore", "restore"]
-
-
-def test_no_more_graphs_are_kept_than_a_film_needs(fn: OpenVinoClip) -> None:
-    for count in range(1, 10):
-        ran(fn, clip(count, (6, 6))[0], [[]] * (count - 1))
-    assert len(fn._graphs) == 6
-    assert_equal(fn, clip(2, (6, 6))[0], [[]])  # one that was dropped comes back
+    for times in ([[0.5], []], [[0.2, 0.4, 0.6]], [[], [], [0.1]], []):
+        ran(fn, clip(len(times) + 1, (12, 16))[0], times)
+    assert sorted(compiled) == ["between", "features", "heads", "heads", "local"]
 
 
 def test_states_serve_overlapping_windows(fn: OpenVinoClip) -> None:
@@ -153,6 +148,56 @@ def test_states_serve_overlapping_windows(fn: OpenVinoClip) -> None:
         part = states[start : start + 3]
         made = fn.run(part, HALVES, fn.context(part, HALVES))
         torch.testing.assert_close(made, ran(in_torch(fn), frames[start : start + 3], HALVES), rtol=0, atol=1e-4)
+
+
+def test_nothing_is_made_twice_for_windows_that_overlap(fn: OpenVinoClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    infer = OpenVinoClip._infer
+
+    def count(self: OpenVinoClip, kind: str, given: dict[str, Tensor], out: Sequence[Tensor]) -> None:
+        made.append(kind)
+        infer(self, kind, given, out)
+
+    monkeypatch.setattr(OpenVinoClip, "_infer", count)
+    frames = clip(6, (12, 16))[0]
+    states = [fn.prepare(frame) for frame in frames]
+    first, second = states[:4], states[2:]
+    halves = [[0.5]] * 3
+    fn.run_some([0, 1, 2, 3], first, halves, fn.context(first, halves))
+    # 3 in-between frames, 7 refined, the 4 asked for and the source frame after the last of them
+    assert [made.count(kind) for kind in ("features", "between", "local 0")] == [6, 3, 7]
+    assert (made.count("heads"), made.count("heads between")) == (3, 2)
+    made.clear()
+    again = fn.run(second, halves, fn.context(second, halves))
+    # the interval in both windows is there; of its frames, two have other neighbours now
+    assert [made.count(kind) for kind in ("features", "between", "local 0")] == [0, 2, 6]
+    fresh = [fn.prepare(frame) for frame in frames[2:]]
+    assert torch.equal(again, fn.run(fresh, halves, fn.context(fresh, halves)))
+
+
+def test_given_flows_are_not_those_of_an_earlier_run(fn: OpenVinoClip) -> None:
+    frames = clip(3, (12, 16))[0]
+    for times in (HALVES, [[], []]):
+        states = [fn.prepare(frame) for frame in frames]
+        own = fn.run(states, times, fn.context(states, times))
+        flows = in_torch(fn).context(states, times)
+        assert flows is not None
+        moved = Flows(flows.forward + 3, flows.backward - 3)
+        torch.testing.assert_close(
+            fn.run(states, times, moved), in_torch(fn).run(states, times, moved), rtol=0, atol=1e-4
+        )
+        assert torch.equal(fn.run(states, times, fn.context(states, times)), own)
+
+
+@pytest.mark.parametrize("tile", [None, Tile(top=3, left=5, bottom=20, right=18)], ids=["whole", "tile"])
+@pytest.mark.parametrize("wanted", [[3, 4], [1], [0, 4], [2]], ids=str)
+def test_some_frames_are_those_of_the_whole_run(fn: OpenVinoClip, wanted: list[int], tile: Tile | None) -> None:
+    assert isinstance(fn, Selective)
+    frames = clip(3, (24, 20))[0]
+    expected = ran(fn, frames, HALVES, tile)[wanted]
+    states = [fn.prepare(frame) for frame in frames]
+    made = fn.run_some(wanted, states, HALVES, fn.context(states, HALVES), tile)
+    assert torch.equal(made, expected)
 
 
 def test_equal_calls_give_equal_bits(fn: OpenVinoClip, tmp_path: Path) -> None:
@@ -272,14 +317,14 @@ def test_compiled_graphs_are_kept_in_the_users_cache_folder(
 ) -> None:
     monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path / "user")
     ran(OpenVinoClip(fn.net, threads=1), clip(1, (8, 8))[0], [])
-    assert len(list((tmp_path / "user" / "openvino").glob("*.blob"))) == 2
+    assert len(list((tmp_path / "user" / "openvino").glob("*.blob"))) == 3  # features, local, heads
 
 
 def test_old_compiled_graphs_are_cleared(tmp_path: Path, fn: OpenVinoClip) -> None:
     for number in range(80):
         (tmp_path / f"{number}.blob").write_bytes(b"old")
     ran(fn, clip(1, (8, 8))[0], [])
-    assert len(list(tmp_path.glob("*.blob"))) <= 64 + 2
+    assert len(list(tmp_path.glob("*.blob"))) <= 64 + 3
 
 
 def test_it_runs_where_no_cache_can_be_written(tmp_path: Path) -> None:
@@ -344,9 +389,9 @@ def test_frames_that_are_no_numbers_are_made_again_in_float32(
 ) -> None:
     infer = OpenVinoClip._infer
 
-    def overflows(self: OpenVinoClip, pattern: Any, given: Any, out: Sequence[Tensor], line: Any = None) -> None:
-        infer(self, pattern, given, out, line)
-        if self.precision == "int8" and line is not None:
+    def overflows(self: OpenVinoClip, kind: str, given: dict[str, Tensor], out: Sequence[Tensor]) -> None:
+        infer(self, kind, given, out)
+        if self.precision == "int8" and kind.startswith("heads"):
             out[0][0].fill_(torch.inf)
 
     monkeypatch.setattr(OpenVinoClip, "_infer", overflows)
@@ -363,10 +408,10 @@ def test_the_ladder_makes_tiles_smaller_and_then_halves_the_precision(
 ) -> None:
     infer = OpenVinoClip._infer
 
-    def small_memory(self: OpenVinoClip, pattern: Any, given: Any, out: Sequence[Tensor], line: Any = None) -> None:
-        if line is not None and self.precision == "float32":
+    def small_memory(self: OpenVinoClip, kind: str, given: dict[str, Tensor], out: Sequence[Tensor]) -> None:
+        if kind != "features" and self.precision == "float32":
             raise MemoryError
-        infer(self, pattern, given, out, line)
+        infer(self, kind, given, out)
 
     monkeypatch.setattr(OpenVinoClip, "_infer", small_memory)
     notes = Notes()

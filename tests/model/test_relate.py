@@ -1,5 +1,6 @@
 """ST-GR: the graph and its weights as the paper draws them, safe for any features; and what Table IV compares with."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,12 +20,9 @@ def relate(**edit: Any) -> Relate:
     return Relate(**{**settings, **kept, **edit})
 
 
-def nodes_of(low: Tensor, high: Tensor) -> Tensor:
-    return torch.cat([low.mean(dim=(2, 3)), high.mean(dim=(2, 3))]).unsqueeze(0)
-
-
-def edges_of(net: Relate, low: Tensor, high: Tensor, stamps: tuple[float, ...]) -> Edges:
-    return net.edges(nodes_of(low, high), (low, high), stamps)
+def edges_of(net: Relate, maps: Sequence[Tensor], stamps: tuple[float, ...]) -> Edges:
+    grid = (maps[0].shape[-2], maps[0].shape[-1])
+    return net.edges([net.look(x, 1, grid) for x in maps], stamps)
 
 
 @given(st.integers(1, 7), st.integers(1, 2))
@@ -38,7 +36,7 @@ def test_nodes_are_joined_to_their_twin_and_to_every_frame_of_their_own_resoluti
 
 def test_every_edge_attribute_is_the_papers() -> None:
     low, high, stamps = torch.randn(3, 4, 5, 6), torch.randn(3, 4, 20, 24), (0.0, 1.0, 4.0)
-    edges = edges_of(relate(), low, high, stamps)
+    edges = edges_of(relate(), (low, high), stamps)
     small = [*low, *functional.avg_pool2d(high, 4)]
     full = [*low, *high]
     assert edges.frame is not None
@@ -56,7 +54,7 @@ def test_every_edge_attribute_is_the_papers() -> None:
 
 def test_twins_have_the_closeness_of_zero_distance() -> None:
     low, high = torch.randn(2, 5, 4, 3, 3)
-    time = edges_of(relate(), low, high, (0.0, 1.0, 2.0, 3.0, 4.0)).time
+    time = edges_of(relate(), (low, high), (0.0, 1.0, 2.0, 3.0, 4.0)).time
     assert time is not None
     assert torch.equal(time.diagonal(5), torch.full((5,), 0.5))
     assert time[0, 1] == pytest.approx(1 - 1 / (1 + 2.718281828**-1), abs=1e-6)
@@ -83,7 +81,7 @@ def test_weights_stay_finite_in_0_to_1_and_rows_sum_to_one_or_nothing(
     nodes = size * torch.randn(1, frames * levels, 4)
     nodes[:, ::2] = -nodes[:, :1]  # opposite features
     maps = tuple(nodes[0].view(levels, frames, 4, 1, 1).expand(-1, -1, -1, 2, 3))
-    edges = relate().edges(nodes, maps, tuple(2.0 * i for i in range(frames)))
+    edges = edges_of(relate(), maps, tuple(2.0 * i for i in range(frames)))
     for kept in (edges, edges._replace(time=None), edges._replace(time=None, pixel=None)):
         weights = edge_weights(kept, adjacency(frames, levels))
         assert ((weights >= 0) & (weights <= 1)).all()
@@ -128,7 +126,8 @@ def test_a_feature_is_modulated_by_its_own_node() -> None:
     net = relate(modulation=0.3)
     low, high, stamps = torch.randn(2, 4, 3, 5), torch.randn(2, 4, 6, 10), (0.0, 2.0)
     made_low, made_high = net(low, high, stamps)
-    g = net.graph(nodes_of(low, high), edge_weights(edges_of(net, low, high, stamps), adjacency(2, 2)))[0]
+    nodes = torch.cat([low.mean(dim=(2, 3)), high.mean(dim=(2, 3))]).unsqueeze(0)
+    g = net.graph(nodes, edge_weights(edges_of(net, (low, high), stamps), adjacency(2, 2)))[0]
     torch.testing.assert_close(made_low, low + 0.3 * low * g[:2, :, None, None])
     torch.testing.assert_close(made_high, high + 0.3 * high * g[2:, :, None, None])
 

@@ -1,39 +1,95 @@
 """What every engine does that computes the graphs of graph.py: clips in, numpy in between, frames out.
 
-S-SR of a frame and everything after it are two graphs; flows stay as they are in PyTorch. An engine only says how a
-graph is computed (`_infer`): by its pattern, which is the number of source frames and of in-between frames of every
-interval.
+A clip is made frame by frame, by four small graphs: S-SR of a source frame, ST-FI of an in-between frame, ST-LR of a
+frame and its neighbours, and the heads. Flows stay as they are in PyTorch, and so does ST-GR, which looks at a few
+numbers of every frame. What has been made of whole frames stays with their states as long as these live, so that
+windows that overlap make nothing twice; it depends on a frame and its neighbours alone, never on what was made before,
+and a film that was stopped goes on to the same bytes. An engine only says how a graph is computed (`_infer`).
 """
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import openvino
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from stinet.config import Tile
-from stinet.engines.graph import times_of
+from stinet.engines.graph import between_graph, features_graph, heads_graph, local_graph, neighbour_factors
+from stinet.engines.ranges import Ranges
 from stinet.model.clip import FrameState, NetworkClip
-from stinet.model.compose import compose
-from stinet.model.interpolate import Flows
+from stinet.model.compose import compose_frame
+from stinet.model.interpolate import Between, Flows
+from stinet.model.relate import Relate, Seen
 from stinet.model.stinet import Features, STINet
 from stinet.model.timeline import Timeline
 from stinet.ops.farneback import expand
 
-__all__ = ["KEPT_GRAPHS", "GraphClip"]
-
-KEPT_GRAPHS = 6
-"""Windows of a film differ at its ends and at cuts, and rates that do not divide make two or three kinds more."""
+__all__ = ["GraphClip", "write_graph"]
 
 _LEAST_PX = 2
 """The mirrored border of the bicubic estimate is as wide; a thinner picture is PyTorch's."""
 
+_number = itertools.count().__next__
+
+
+def write_graph(net: STINet, kind: str, ranges: Ranges | None = None) -> openvino.Model:
+    """The graph of one kind: features, between, local 0 (the first ST-LR module), heads, or heads between."""
+    match kind.split():
+        case ["features"]:
+            return features_graph(net, ranges)
+        case ["between"]:
+            return between_graph(net, ranges)
+        case ["local", module]:
+            return local_graph(net, int(module), ranges)
+        case ["heads", *place]:
+            return heads_graph(net, ranges, is_between=bool(place))
+    raise ValueError(f"no graph is called {kind!r}")
+
+
+class _Refined(NamedTuple):
+    """A frame's maps after ST-LR."""
+
+    beside: tuple[int, ...]
+    """Numbers of the moments before and after: other neighbours make other maps."""
+    maps: Float[Tensor, "2 c h w"]
+    seen: list[Seen]
+    """What ST-GR sees of L and H."""
+
+
+@dataclass(slots=True, eq=False)
+class _Moment:
+    """An output frame before ST-LR, and after it."""
+
+    maps: Float[Tensor, "2 c h w"]
+    """L and H."""
+    base: Float[Tensor, "1 3 h w"]
+    between: Between | None = None
+    """Of an in-between frame."""
+    number: int = field(default_factory=_number)
+    refined: _Refined | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _GraphState(FrameState):
+    """A source frame, and what has been made of it and the one after it."""
+
+    moment: _Moment | None = None
+    made: dict[tuple[int, float], _Moment] = field(default_factory=dict, repr=False)
+    """In-between frames of the last clip, by the number of the frame after them and their time."""
+
+
+class _OwnFlows(Flows):
+    """As `context` gave them: what is made by others is not kept."""
+
 
 class GraphClip:
-    """A network that fulfils `config.ClipFunction`, computed on the CPU by something else than PyTorch."""
+    """A network that fulfils `config.Selective`, computed on the CPU by something else than PyTorch."""
 
     net: STINet
     scale: int
@@ -49,15 +105,15 @@ class GraphClip:
     def prepare(self, frame: Float[Tensor, "3 h w"]) -> FrameState:
         """Features and polynomial expansion of one source frame in [0, 1]."""
         image = frame.to("cpu", torch.float32).unsqueeze(0).contiguous()
-        maps = [torch.empty(1, self.net.config.channels, *image.shape[-2:]) for _ in range(2)]
-        self._infer((), {"frames": image.numpy()}, maps)
-        return FrameState(image, Features(*maps), expand(image))
+        maps = torch.empty(2, self.net.config.channels, *image.shape[-2:])
+        self._infer("features", {"frames": image}, [maps[:1], maps[1:]])
+        return _GraphState(image, Features(maps[:1], maps[1:]), expand(image), moment=_Moment(maps, image))
 
     def context(self, states: Sequence[FrameState], times: Sequence[Sequence[float]]) -> Flows | None:
         """Flows between neighbouring whole frames, both ways."""
-        return self._torch.context(states, times)
+        flows = self._torch.context(states, times)
+        return None if flows is None else _OwnFlows(*flows)
 
-    @torch.no_grad()
     def run(
         self,
         states: Sequence[FrameState],
@@ -66,71 +122,198 @@ class GraphClip:
         tile: Tile | None = None,
     ) -> Float[Tensor, "u 3 sh sw"]:
         """The clip's frames in order of time, whole or one tile of them, in [0, 1]."""
+        count = len(states) + (sum(map(len, times)) if len(states) > 1 else 0)
+        return self.run_some(range(count), states, times, nodes, tile)
+
+    @torch.no_grad()
+    def run_some(
+        self,
+        wanted: Sequence[int],
+        states: Sequence[FrameState],
+        times: Sequence[Sequence[float]],
+        nodes: Flows | None,
+        tile: Tile | None = None,
+    ) -> Float[Tensor, "k 3 sh sw"]:
+        """Of the frames that `run` gives, those at `wanted`; the others are not finished."""
         if min(states[0].frame.shape[-2:] if tile is None else (tile.height, tile.width)) < _LEAST_PX:
-            return self._torch.run(states, times, nodes, tile)
-        rows, columns = (slice(None),) * 2 if tile is None else (
-            slice(tile.top, tile.bottom), slice(tile.left, tile.right),
-        )  # fmt: skip
-
-        def cut(x: Tensor) -> Float[np.ndarray, "..."]:
-            return x[..., rows, columns].contiguous().numpy()
-
+            return self._torch.run(states, times, nodes, tile)[list(wanted)]
         line = Timeline.of(len(states), [tuple(row) for row in times] if len(states) > 1 else ())
-        maps = {name: [getattr(state.features, name) for state in states] for name in ("low", "high")}
-        maps["frames"] = [state.frame for state in states]
-        given = {name: np.concatenate([cut(part) for part in parts]) for name, parts in maps.items()}
-        if len(states) > 1:
-            assert nodes is not None
-            given |= {"ahead": cut(nodes.forward[0].flip(1)), "back": cut(nodes.backward[0].flip(1))}
-        height, width = given["frames"].shape[-2:]
-        outputs = self._outputs(line, height, width)
-        self._infer(
-            _pattern(line),
-            {**given, **_grids(height, width, self.net.config.edge_pixel_step), **times_of(line)},
-            outputs,
-            line,
-        )
-        rows, *composing = outputs
-        final = rows.view(len(line.order), self.scale * height, self.scale * width, 3).permute(0, 3, 1, 2)
-        if composing:
-            shares, to_left, to_right = composing
-            final = compose(final, shares, to_left, to_right, line)
+        assert nodes is not None
+        flows = [_cut(side[0], tile) for side in nodes]
+        moments = self._moments(states, line, flows, tile, is_kept=tile is None and isinstance(nodes, _OwnFlows))
+        maps, factors = self._related(moments, line, flows)
+        final = self._finished(wanted, moments, maps, factors, line)
         if not final.sum().isfinite():  # clamping would hide an overflow as a white pixel
             final.nan_to_num_(torch.nan, torch.nan, torch.nan)
         return final.clamp_(0, 1)
 
-    def _outputs(self, line: Timeline, height: int, width: int) -> list[Tensor]:
-        """Memory for what the graph of a clip gives: see `restore_graph`."""
-        scale, made = self.scale, len(line.between)
-        rows = torch.empty(len(line.order), height, scale, width, 3 * scale)
-        if self.net.compose is None or not made:
-            return [rows]
-        shares = torch.empty(made, 3, scale * height, scale * width)
-        return [rows, shares, *(torch.empty(made, 2, height, width) for _ in range(2))]
-
-    def _infer(
-        self, pattern: tuple[int, ...], given: dict[str, Any], out: Sequence[Tensor], line: Timeline | None = None
-    ) -> None:
-        """Fill `out` by the graph of that pattern: () is S-SR's."""
+    def _infer(self, kind: str, given: dict[str, Tensor], out: Sequence[Tensor]) -> None:
+        """Fill `out` by the graph of that kind (`write_graph`); of what is given it may need a part."""
         raise NotImplementedError
 
+    def _moments(
+        self, states: Sequence[Any], line: Timeline, flows: Sequence[Tensor], tile: Tile | None, *, is_kept: bool
+    ) -> list[_Moment]:
+        """All frames of the clip in order of time, before ST-LR."""
+        given: list[_Moment] = [
+            state.moment if is_kept else _Moment(_cut(state.moment.maps, tile), _cut(state.moment.base, tile))
+            for state in states
+        ]
+        made: list[_Moment] = []
+        kept: list[dict[tuple[int, float], _Moment]] = [{} for _ in states]
+        for interval, tau in line.between:
+            left, right = given[interval : interval + 2]
+            key = right.number, tau
+            moment = states[interval].made.get(key) if is_kept else None
+            if moment is None:
+                moment = self._between(left, right, [side[interval : interval + 1] for side in flows], tau)
+            kept[interval][key] = moment
+            made.append(moment)
+        if is_kept:
+            for state, moments in zip(states, kept, strict=True):
+                state.made = moments
+        both = [*given, *made]
+        return [both[place] for place in line.order]
 
-def _pattern(line: Timeline) -> tuple[int, ...]:
-    """Source frames, and in-between frames of every interval."""
-    counts = [0] * (line.sources - 1)
-    for interval, _ in line.between:
-        counts[interval] += 1
-    return (line.sources, *counts)
+    def _between(self, left: _Moment, right: _Moment, flows: Sequence[Tensor], tau: float) -> _Moment:
+        """ST-FI of one in-between frame."""
+        height, width = left.maps.shape[-2:]
+        maps = torch.empty_like(left.maps)
+        blend, mismatch = torch.empty(2, 1, 3, height, width)
+        to_left, to_right = torch.empty(2, 1, 2, height, width)
+        given = {
+            "left": left.base, "right": right.base, "left_maps": left.maps, "right_maps": right.maps,
+            "ahead": flows[0], "back": flows[1],
+            "tau": _single(tau), "rest": _single(1 - tau), "logit": _single(np.log(tau / (1 - tau))),
+        }  # fmt: skip
+        out = [maps[:1], maps[1:], blend, mismatch, to_left, to_right]
+        self._infer("between", given | _grids(height, width), out)
+        return _Moment(maps, blend, Between(to_left, to_right, mismatch))
+
+    def _related(
+        self, moments: Sequence[_Moment], line: Timeline, flows: Sequence[Tensor]
+    ) -> tuple[list[Tensor], Float[Tensor, "u 2 c 1 1"] | None]:
+        """Every frame's maps after ST-LR, and what ST-GR multiplies them by."""
+        sides = self._neighbour_flows(moments, line, flows)
+        numbers = [(moments[a].number, moments[b].number) for a, b in zip(line.previous, line.following, strict=True)]
+        modules = len(self.net.local)
+        maps = [moment.maps for moment in moments]
+        for module in range(modules):
+            refined = []
+            for index, (moment, beside) in enumerate(zip(moments, numbers, strict=True)):
+                if modules == 1 and moment.refined is not None and moment.refined.beside == beside:
+                    refined.append(moment.refined.maps)
+                    continue
+                places = index, line.previous[index], line.following[index]
+                made = self._local(module, [maps[place] for place in places], [side[index] for side in sides])
+                refined.append(made)
+                if module == modules - 1:
+                    moment.refined = _Refined(beside, made, self._seen(made))
+            maps = refined
+        if not isinstance(self.net.relate, Relate):
+            return maps, None
+        seen = [
+            self._seen(part) if moment.refined is None else moment.refined.seen
+            for part, moment in zip(maps, moments, strict=True)
+        ]
+        levels = [_joined([one[level] for one in seen]) for level in range(2)]
+        factors = torch.cat(self.net.relate.factors(levels, line.stamps))  # (2 u c)
+        return maps, factors.transpose(0, 1)[..., None, None].contiguous()
+
+    def _local(self, module: int, maps: Sequence[Tensor], flows: Sequence[Tensor]) -> Float[Tensor, "2 c h w"]:
+        """ST-LR of one frame: its own maps, those before and after it, and the flows there."""
+        made = torch.empty_like(maps[0])
+        given = dict(zip(("own", "before", "after", "to_before", "to_after"), (*maps, *flows), strict=True))
+        self._infer(f"local {module}", given | _grids(*made.shape[-2:]), [made])
+        return made
+
+    def _neighbour_flows(
+        self, moments: Sequence[_Moment], line: Timeline, flows: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """From every frame to the ones before and after it: Eq. (1), refined flows where there are some."""
+        ahead, back = flows
+        none = moments[0].base.new_zeros(1, 2, *moments[0].base.shape[-2:])
+        last = len(moments) - 1
+        sides: tuple[list[Tensor], list[Tensor]] = [], []
+        for index, (moment, *factors) in enumerate(zip(moments, *neighbour_factors(line), strict=True)):
+            interval = line.position(index)[0]
+            if moment.between is not None:
+                given = moment.between.to_left, moment.between.to_right
+            else:
+                given = (
+                    none if index == 0 else back[interval - 1 : interval],
+                    none if index == last else ahead[interval : interval + 1],
+                )
+            for side, flow, factor in zip(sides, given, factors, strict=True):
+                side.append(flow if factor == 1 or flow is none else flow * factor)
+        return sides
+
+    def _seen(self, maps: Float[Tensor, "2 c h w"]) -> list[Seen]:
+        if not isinstance(self.net.relate, Relate):
+            return []
+        grid = (maps.shape[-2], maps.shape[-1])
+        return [self.net.relate.look(level, 1, grid) for level in maps.split(1)]
+
+    def _finished(
+        self,
+        wanted: Sequence[int],
+        moments: Sequence[_Moment],
+        maps: Sequence[Tensor],
+        factors: Tensor | None,
+        line: Timeline,
+    ) -> Float[Tensor, "k 3 sh sw"]:
+        """Phase 4, and composing: the wanted frames, channels_last."""
+        height, width = moments[0].base.shape[-2:]
+        scale, is_composed = self.scale, self.net.compose is not None
+        out = torch.empty(len(wanted), scale * height, scale * width, 3)
+        pixels = {place: out[k] for k, place in enumerate(wanted)}
+        made = [place for place in wanted if is_composed and moments[place].between is not None]
+        beside = {place: _sources_beside(line, place) for place in made}
+        for place in (place for pair in beside.values() for place in pair):
+            if place not in pixels:
+                pixels[place] = torch.empty_like(out[0])
+        frames = {place: frame.permute(2, 0, 1)[None] for place, frame in pixels.items()}
+        shares = torch.empty(1, 3, scale * height, scale * width) if made else None
+        for place in sorted(pixels, key=lambda place: place in beside):  # source frames first: others are made of them
+            moment, tau = moments[place], line.position(place)[1]
+            given = {"maps": maps[place], "base": moment.base}
+            if factors is not None:
+                given["factors"] = factors[place]
+            rows = pixels[place].view(1, height, scale, width, 3 * scale)
+            if place not in beside or moment.between is None or shares is None:
+                self._infer("heads", given, [rows])
+                continue
+            given |= {"log_tau": _single(np.log(tau)), "log_rest": _single(np.log(1 - tau))}
+            self._infer("heads between", given | {"mismatch": moment.between.mismatch}, [rows, shares])
+            flows = moment.between.to_left, moment.between.to_right
+            compose_frame(frames[place], [frames[neighbour] for neighbour in beside[place]], flows, shares)
+        return out.permute(0, 3, 1, 2)
+
+
+def _cut(x: Tensor, tile: Tile | None) -> Float[Tensor, "..."]:
+    return (x if tile is None else x[..., tile.top : tile.bottom, tile.left : tile.right]).contiguous()
+
+
+def _joined(seen: Sequence[Seen]) -> Seen:
+    """Of all frames at one resolution."""
+    units = [one.units for one in seen if one.units is not None]
+    return Seen(torch.cat([one.nodes for one in seen], dim=1), torch.cat(units, dim=1) if units else None)
+
+
+def _sources_beside(line: Timeline, place: int) -> tuple[int, int]:
+    """Where the source frames before and after an in-between frame stand in the output."""
+    interval = line.position(place)[0]
+    return line.order.index(interval), line.order.index(interval + 1)
+
+
+def _single(value: float) -> Float[Tensor, "1 1 1 1"]:
+    return torch.full((1, 1, 1, 1), float(value))
 
 
 @lru_cache(maxsize=8)
-def _grids(height: int, width: int, step: int) -> dict[str, Float[np.ndarray, "..."]]:
-    """The inputs that only the size decides, and every how-manieth pixel E^P looks at."""
+def _grids(height: int, width: int) -> dict[str, Float[Tensor, "..."]]:
+    """The inputs that only the size decides."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    return {
-        "lowest": np.stack([-y, -x])[None],
-        "highest": np.stack([height - 1 - y, width - 1 - x])[None],
-        "places": np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1])[None],
-        "unit": np.array([2 / width, 2 / height], np.float32).reshape(1, 2, 1, 1),
-        "per_pixel": np.array(1 / (len(range(0, height, step)) * len(range(0, width, step))), np.float32),
-    }
+    places = np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1])[None]
+    unit = np.array([2 / width, 2 / height], np.float32).reshape(1, 2, 1, 1)
+    return {"places": torch.from_numpy(places), "unit": torch.from_numpy(unit)}

@@ -1,14 +1,21 @@
 r"""The compact network written in OpenVINO's operations: what `STINet.features` and `STINet.restore` compute.
 
-The graph is written by hand rather than traced: feature maps then stay in the order that convolutions like
-(channels last), L and H are one batch wherever they share weights, and no operation asks for a size at run time. Its
-structure depends on the number of source frames and of in-between frames of every interval; frame size, the times
-themselves and the stamps are inputs, so that neither a new size nor a new fraction needs a new graph.
+The graphs are written by hand rather than traced: feature maps then stay in the order that convolutions like
+(channels last), L and H are one batch wherever they share weights, and no operation asks for a size at run time.
+
+    features_graph   S-SR of source frames
+    between_graph    ST-FI of one in-between frame, from the source frames on either side
+    local_graph      ST-LR of one frame, from the frames before and after it
+    heads_graph      phase 4 of one frame, its features times what ST-GR gives (relate.py, on a few numbers a frame)
+    restore_graph    all after S-SR, of a whole clip: for export
+
+Each of the first four makes one frame from what others gave: its maps stay in the processor's cache, a long clip takes
+no more working memory than a short one, and the same few graphs serve every film, whatever its length, its size, its
+cuts and its times.
 
 Against the network's own code, and equal to it but for rounding:
 
-    warp in ST-FI        a deformable convolution with the identity as its weights, the flow clamped to the picture
-    warp in ST-LR        grid_sample, which reads and writes planar maps and takes less for every coordinate
+    warps                grid_sample, which reads and writes planar maps and takes less for every coordinate
     modulated sampling   grid_sample with groups as pictures; of more than one tap a DeformableConvolution
     convolutions         those that are to be computed in 8 bits read rounded inputs, by rounded weights
     bicubic estimate     a 5x5 convolution to all sub-pixels, added to the heads before they are unfolded
@@ -16,8 +23,8 @@ Against the network's own code, and equal to it but for rounding:
     gain                 multiplied into the heads' weights
     shares of Compose    softmax on the small grid, then unfolded
 
-Flows are (dy, dx) here, as DeformableConvolution reads them; everywhere else they are (dx, dy). Whatever
-is a place in the picture, a frame's own colours, or a sum over many pixels is marked to stay float32 when the rest is
+Maps of a frame are (2 c h w), L first. Flows are (dx, dy); DeformableConvolution reads them as (dy, dx). Whatever is a
+place in the picture, a frame's own colours, or a sum over many pixels is marked to stay float32 when the rest is
 computed in bfloat16.
 
 This file compiles nothing and holds no tensor of a clip.
@@ -25,7 +32,7 @@ This file compiles nothing and holds no tensor of a clip.
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
@@ -44,16 +51,16 @@ from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
 from stinet.ops.resample import upsample
 
-__all__ = ["features_graph", "restore_graph", "times_of", "unsupported"]
+__all__ = [
+    "between_graph", "features_graph", "heads_graph", "local_graph", "neighbour_factors", "restore_graph", "times_of",
+    "unsupported",
+]  # fmt: skip
 
 Node = Any
 """An OpenVINO operation or one of its outputs."""
 
-Ends = tuple[Node, Node]
-"""Flows to the frame before and after."""
-
-Between = tuple[Node, Node, Node]
-"""Flows to the source frame before and after, and how much both differ once warped."""
+Pair = tuple[Node, Node]
+"""Of the frame before and the frame after: flows to them, or their maps."""
 
 _KEEPS = "precise_0"
 """The mark of an operation that keeps float32."""
@@ -86,8 +93,12 @@ def features_graph(net: STINet, ranges: Ranges | None = None) -> openvino.Model:
     return _model([low, high], [frames], "features")
 
 
-def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
-    """The inputs that only times decide: fractions, factors of Eq. (1) between output frames, and E^T."""
+def neighbour_factors(line: Timeline) -> tuple[list[float], list[float]]:
+    """What every output frame's flow to the one before and after it is, of a flow of its interval: Eq. (1).
+
+    Of the source frame's flow to its source neighbour, or of the in-between frame's flow to a source frame; zero where
+    a frame is its own neighbour.
+    """
     before, after = [], []
     last = len(line.order) - 1
     for index, place in enumerate(line.order):
@@ -97,9 +108,15 @@ def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
         is_made = place >= line.sources
         before.append((tau - left) / tau if is_made else (0.0 if index == 0 else 1 - left))
         after.append((right - tau) / (1 - tau) if is_made else (0.0 if index == last else right))
+    return before, after
+
+
+def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
+    """The inputs of `restore_graph` that only times decide: fractions, factors of Eq. (1), and E^T."""
     apart = np.abs(np.subtract.outer(line.stamps, line.stamps))
     given = {"closeness": np.tile(1 / (1 + np.exp(apart)), (2, 2)).astype(np.float32)}
     if line.sources > 1:
+        before, after = neighbour_factors(line)
         given |= {"before": _column(before), "after": _column(after)}
     if line.between:
         tau = np.array([tau for _, tau in line.between])
@@ -108,134 +125,138 @@ def times_of(line: Timeline) -> dict[str, Float[np.ndarray, "..."]]:
     return given
 
 
-def restore_graph(
-    net: STINet, line: Timeline, ranges: Ranges | None = None, *, finished: bool = False
-) -> openvino.Model:
-    """Everything after S-SR, for clips with as many frames in every interval as `line` has.
+def between_graph(net: STINet, ranges: Ranges | None = None) -> openvino.Model:
+    """ST-FI: one in-between frame from the source frames left and right of it.
 
-    Convolutions that `ranges` names are computed in 8 bits.
+    Inputs: left, right (1 3 h w), left_maps, right_maps (2 c h w), ahead and back (1 2 h w: flows from left to right
+    and from right to left), tau, rest = 1 - tau and logit = log(tau / rest) (1 1 1 1), and by size alone `places`
+    (1 2 h w: every pixel in grid_sample's coordinates) and `unit` (1 2 1 1: a pixel in them).
 
-    Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w; dy, dx), and by frame size alone the
-    grids `lowest` and `highest` (1 2 h w: how far a flow may lead up and left, down and right), `places` (1 2 h w:
-    every pixel in grid_sample's coordinates), `unit` (1 2 1 1: a pixel in them), and `per_pixel` (one by the pixels of
-    a frame that E^P looks at); and those of `times_of`.
-
-    Outputs, of which compiled.py makes the frames: rows (u h s w 3s), their pixels line by line with colours innermost;
-    and for the in-between frames, where the network composes them, shares (m 3 sh sw) and flows to the left and to the
-    right (m 2 h w; dx, dy). If `finished`, the one output is frames (u 3 sh sw). Nothing is clamped.
+    Outputs: low and high (1 c h w), blend of both frames and mismatch (1 3 h w), flows to the left and to the right.
     """
-    return _Writer(net, line, ranges or {}).model(finished=finished)
+    made = _Writer(net, ranges or {})
+    channels = net.config.channels
+    frames = [made.input(name, 1, 3, -1, -1) for name in ("left", "right")]
+    maps = [made.input(f"{name}_maps", 2, channels, -1, -1) for name in ("left", "right")]
+    shares = made.input("rest", 1, 1, 1, 1), made.input("tau", 1, 1, 1, 1)
+    back, ahead = (made.input(name, 1, 2, -1, -1) for name in ("back", "ahead"))
+    flows = _exact(op.multiply(back, shares[1])), _exact(op.multiply(ahead, shares[0]))
+    between = made.between(frames, maps, flows, shares)
+    return made.model([*between.maps, between.blend, between.mismatch, *between.flows], "between")
+
+
+def local_graph(net: STINet, module: int = 0, ranges: Ranges | None = None) -> openvino.Model:
+    """ST-LR: a frame's maps refined by those of the frame before and the frame after it.
+
+    Inputs: own, before, after (2 c h w), to_before and to_after (1 2 h w: flows from the frame there), and `places`
+    and `unit` as above. Output: maps (2 c h w).
+    """
+    made = _Writer(net, ranges or {})
+    own, *beside = (made.input(name, 2, net.config.channels, -1, -1) for name in ("own", "before", "after"))
+    before, after = (made.input(name, 1, 2, -1, -1) for name in ("to_before", "to_after"))
+    modules: Any = net.local
+    return made.model([made.local(modules[module], own, (beside[0], beside[1]), (before, after))], "local")
+
+
+def heads_graph(net: STINet, ranges: Ranges | None = None, *, is_between: bool) -> openvino.Model:
+    """Phase 4: one frame from its refined maps.
+
+    Inputs: maps (2 c h w), factors (2 c 1 1) of ST-GR where the network has it, base (1 3 h w); for an in-between
+    frame of a network that composes, mismatch (1 3 h w), log_tau and log_rest (1 1 1 1).
+
+    Outputs: rows (1 h s w 3s), the frame's pixels line by line with colours innermost, not clamped; and for such an
+    in-between frame shares (1 3 sh sw), by which model/compose.py mixes it with its neighbours.
+    """
+    made = _Writer(net, ranges or {})
+    maps = made.input("maps", 2, net.config.channels, -1, -1)
+    factors = None if net.relate is None else made.input("factors", 2, net.config.channels, 1, 1)
+    halves = made.modulated(maps, factors)
+    outputs = [made.reconstructed(halves, made.input("base", 1, 3, -1, -1), finished=False)]
+    if is_between and net.compose is not None:
+        outputs.append(op.concat(made.shares(maps, factors, [0], made.input("mismatch", 1, 3, -1, -1)), 1))
+    return made.model(outputs, "heads")
+
+
+def restore_graph(net: STINet, line: Timeline) -> openvino.Model:
+    """Everything after S-SR in one graph, for clips with as many frames in every interval as `line` has; in float32.
+
+    Inputs: frames, low, high (t c h w); for t > 1 ahead and back (t - 1 2 h w), and by frame size alone `places` and
+    `unit` as above, and `per_pixel` (one by the pixels of a frame that E^P looks at); and those of `times_of`.
+
+    Output: frames (u 3 sh sw), not clamped.
+    """
+    return _Clip(net, line).whole()
+
+
+class _Made(NamedTuple):
+    """In-between frames."""
+
+    maps: list[Node]
+    """L and H."""
+    blend: Node
+    mismatch: Node
+    """How much the frames before and after differ once warped."""
+    flows: Pair
 
 
 class _Writer:
-    """Writes one graph, top to bottom as `STINet.restore`."""
+    """Writes one graph's phases, and knows its inputs."""
 
-    def __init__(self, net: STINet, line: Timeline, ranges: Ranges) -> None:
+    def __init__(self, net: STINet, ranges: Ranges) -> None:
         self.net: Any = net
         self._conv = _Convolutions(net, ranges)
-        self.line = line
-        self.has_flow = line.sources > 1
-        self.parameters: dict[str, Node] = {}
+        self._inputs: dict[str, Node] = {}
 
-    def model(self, *, finished: bool) -> openvino.Model:
-        channels = self.net.config.channels
-        frames = self._input("frames", self.line.sources, 3, -1, -1)
-        low, high = (self._input(name, self.line.sources, channels, -1, -1) for name in ("low", "high"))
-        x, base, flows, between = self._interpolated(frames, low, high)
-        for module in self.net.local:
-            x = self._local(module, x, flows)
-        factors = self._modulators(x)
-        halves = self._halves(x)
-        if factors is not None:
-            halves = [op.multiply(*pair) for pair in zip(halves, self._halves(factors), strict=True)]
-        out = self._reconstructed(halves, base, finished=finished)
-        outputs = [out]
-        if self.net.compose is not None and between is not None:
-            *ends, mismatch = between
-            count = len(self.line.order)
-            made = [place for place, which in enumerate(self.line.order) if which >= self.line.sources]
-            trusted = _take(halves[1], made)
-            if factors is not None and self._conv.is_rounding(self.net.compose.trust):
-                # every convolution reads a product of its own, which rounds it as well
-                made = [count + place for place in made]
-                trusted = op.multiply(_take(x, made), _take(factors, made))
-            shares = self._shares(trusted, mismatch)
-            outputs = [self._composed(out, shares, ends)] if finished else [
-                out, op.concat(shares, 1), *(_channels(end, [1, 0]) for end in ends),
-            ]  # fmt: skip
-        return _model(outputs, list(self.parameters.values()), "restore")
+    def input(self, name: str, *shape: int) -> Node:
+        """The graph's input of that name; -1 is a length that may differ from call to call."""
+        if name not in self._inputs:
+            self._inputs[name] = _parameter(name, *shape)
+        return self._inputs[name]
 
-    def _input(self, name: str, *shape: int) -> Node:
-        if name not in self.parameters:
-            self.parameters[name] = _parameter(name, *shape)
-        return self.parameters[name]
-
-    def _flow_input(self, name: str) -> Node:
-        return self._input(name, self.line.sources - 1, 2, -1, -1)
+    def model(self, outputs: Sequence[Node], name: str) -> openvino.Model:
+        """The graph."""
+        return _model(outputs, list(self._inputs.values()), name)
 
     # phase 1, ST-FI
 
-    def _interpolated(self, frames: Node, low: Node, high: Node) -> tuple[Node, Node, Ends | None, Between | None]:
-        """L and H of all frames as one batch of 2 u, the base of all frames, flows to the frames before and after.
-
-        The last is of the in-between frames alone, for `Compose`.
-        """
-        if not self.has_flow:
-            return op.concat([low, high], 0), frames, None, None
-        ahead, back = self._flow_input("ahead"), self._flow_input("back")
-        if not self.line.between:
-            return op.concat([low, high], 0), frames, self._neighbour_flows(ahead, back, None), None
-        left = [interval for interval, _ in self.line.between]
-        right = [interval + 1 for interval in left]
-        tau, rest = (self._input(name, len(left), 1, 1, 1) for name in ("tau", "rest"))
-        to_left = _exact(op.multiply(_picked(back, left), tau))
-        to_right = _exact(op.multiply(_picked(ahead, left), rest))
-        pair = _picked(frames, left), _picked(frames, right)
-        shares = (rest, tau)
+    def between(self, frames: Sequence[Node], maps: Sequence[Node], flows: Pair, shares: Pair) -> _Made:
+        """In-between frames from both frames beside them, their maps, the flows there and what each counts."""
         if self.net.config.flow_refined:
-            warped = [self._warp_cubic(image, flow) for image, flow in zip(pair, (to_left, to_right), strict=True)]
-            motion, correction = self._motion([to_left, to_right, *warped])
-            to_left = _exact(op.add(to_left, _channels(correction, [0, 1])))
-            to_right = _exact(op.add(to_right, _channels(correction, [2, 3])))
-            logit = _exact(op.add(self._input("logit", len(left), 1, 1, 1), _channels(correction, [4])))
+            warped = [self._warp_cubic(image, flow) for image, flow in zip(frames, flows, strict=True)]
+            motion, correction = self._motion([*flows, *warped])
+            flows = tuple(
+                _exact(op.add(flow, _channels(correction, [2 * side, 2 * side + 1]))) for side, flow in enumerate(flows)
+            )
+            count = motion.get_output_partial_shape(0)[0].get_length()
+            logit = _exact(op.add(self.input("logit", count, 1, 1, 1), _channels(correction, [4])))
             shares = tuple(_exact(op.sigmoid(_exact(op.multiply(logit, _number(sign))))) for sign in (-1.0, 1.0))
         else:
-            motion, _ = self._motion([to_left, to_right])
-        warped = [self._warp_cubic(*side) for side in zip(pair, (to_left, to_right), strict=True)]
-        blend = _mix(warped, shares)
-        made = self._made(motion, (low, high), (left, right), (to_left, to_right), shares)
-        x = op.concat([part for level in zip((low, high), made, strict=True) for part in self._joined(*level)], 0)
-        base = _picked(_exact(op.concat([frames, blend], 0)), self.line.order)
+            motion, _ = self._motion(list(flows))
+        warped = [self._warp_cubic(image, flow) for image, flow in zip(frames, flows, strict=True)]
         mismatch = _exact(op.abs(_exact(op.subtract(*warped))))
-        return x, base, self._neighbour_flows(ahead, back, (to_left, to_right)), (to_left, to_right, mismatch)
+        return _Made(self._made(motion, maps, flows, shares), _mix(warped, shares), mismatch, flows)
 
     def _motion(self, seen: list[Node]) -> tuple[Node, Node | None]:
-        """Mnet; both flows are (dy, dx) here, and so are its corrections."""
+        """Mnet."""
         net = self.net.interpolate.motion
-        order = [1, 0, 3, 2, *range(4, net.entry.in_channels)]
-        entry = _leaky(self._conv(op.concat(seen, 1), net.entry, inputs=order))
+        entry = _leaky(self._conv(op.concat(seen, 1), net.entry))
         motion = _leaky(self._conv(self._conv.blocks(entry, net.blocks), net.exit))
         if net.correction is None:
             return motion, None
-        return motion, _exact(self._conv(motion, net.correction, outputs=[1, 0, 3, 2, 4]))
+        return motion, _exact(self._conv(motion, net.correction))
 
-    def _made(
-        self, motion: Node, given: tuple[Node, Node], ends: tuple[list[int], list[int]],
-        flows: tuple[Node, Node], shares: tuple[Node, ...],
-    ) -> list[Node]:  # fmt: skip
+    def _made(self, motion: Node, maps: Sequence[Node], flows: Pair, shares: Pair) -> list[Node]:
         """Pnet on aligned neighbours: L and H of the in-between frames."""
-        pnet, channels = self.net.interpolate.pnet, self.net.config.channels
+        pnet = self.net.interpolate.pnet
+        count = motion.get_output_partial_shape(0)[0].get_length()
         # every level by itself: what is one batch must be taken apart again
-        aligned = [
-            [self._warp(_take(level, end), flow, channels) for end, flow in zip(ends, flows, strict=True)]
-            for level in given
-        ]
+        sides = [_sample_both(x, self._grid(flow)) for x, flow in zip(maps, flows, strict=True)]
+        aligned = list(zip(*sides, strict=True))
         branches = (pnet.low, pnet.high)
         entered = [
             _leaky(self._conv([self._conv.shared(motion), *sides], branch.entry))
             for sides, branch in zip(aligned, branches, strict=True)
         ]
-        count = len(ends[0])
         joint = op.concat(entered, 0)
         joined = [joint, self._conv.blocks(joint, pnet.shared)]
         out = []
@@ -246,68 +267,32 @@ class _Writer:
             out.append(op.add(self._conv(half, branch.exit), _mix(aligned[level], shares, keep=_plain)))
         return out
 
-    def _joined(self, given: Node, made: Node) -> list[Node]:
-        """Given and in-between frames in order of time."""
-        count = self.line.sources
-        return [
-            _frames(given, place, place + 1) if place < count else _frames(made, place - count, place - count + 1)
-            for place in self.line.order
-        ]
-
-    def _neighbour_flows(self, ahead: Node, back: Node, made: tuple[Node, Node] | None) -> tuple[Node, Node]:
-        """Flow from every output frame to the one before and after it, Eq. (1)."""
-        count, last = self.line.sources - 1, len(self.line.order) - 1
-        places = {"before": [], "after": []}
-        for index, place in enumerate(self.line.order):
-            is_made = place >= self.line.sources
-            interval = self.line.position(index)[0]
-            places["before"].append(count + place - self.line.sources if is_made else max(interval - 1, 0))
-            places["after"].append(count + place - self.line.sources if is_made else min(interval, count - 1))
-        out = []
-        for side, (name, given) in enumerate((("before", back), ("after", ahead))):
-            rows = given if made is None else _exact(op.concat([given, made[side]], 0))
-            out.append(_exact(op.multiply(_picked(rows, places[name]), self._input(name, last + 1, 1, 1, 1))))
-        return out[0], out[1]
-
     # phase 2, ST-LR
 
-    def _local(self, module: Any, x: Node, flows: tuple[Node, Node] | None) -> Node:
-        """One module on L and H as one batch, which share its weights."""
-        x, weights = self._conv.shared(x), module.weights["shared"]
-        offsets, channels = weights.offsets, self.net.config.offset_channels
-        index = {"previous": self.line.previous, "following": self.line.following}
-        neighbours = self._conv.together(x, [offsets.neighbour[name] for name in index])
-        neighbours = _exact(_regrouped(neighbours, channels))  # of every frame both sides: planar, one reorder
-        planar = _exact(_regrouped(x, self.net.config.channels))
+    def local(self, module: Any, own: Node, beside: Pair, flows: Pair | None) -> Node:
+        """One module on L and H of n frames as one batch, which share its weights, and of the frames beside them."""
+        x, weights = self._conv.shared(own), module.weights["shared"]
+        offsets = weights.offsets
         aligned = []
-        for side, (name, places) in enumerate(index.items()):
-            flow, grid = (None, None) if flows is None else (flows[side], self._grid(_channels(flows[side], [1, 0])))
+        for side, name in enumerate(("previous", "following")):
+            flow = None if flows is None else flows[side]
+            grid = None if flow is None else self._grid(flow)
+            neighbour = _exact(self._conv(beside[side], offsets.neighbour[name]))
+            others = _halves(neighbour) if grid is None else _sample_both(neighbour, grid)
             centre = self._conv.rounded(x, offsets.centre[name])
             halves = []
-            for level, half in enumerate(self._halves(centre)):
-                beside = _picked(neighbours, [2 * (level * len(places) + place) + side for place in places])
-                beside = beside if grid is None else _sample(beside, grid, "border")
-                both = _leaky(op.add(self._conv(half, offsets.centre[name], is_rounded=True), beside))
+            for half, seen in zip(_halves(centre), others, strict=True):
+                both = _leaky(op.add(self._conv(half, offsets.centre[name], is_rounded=True), seen))
                 halves.append(self._conv.exact(both, offsets.second[name]))
             if module.exchange is not None:
                 halves = self._exchanged(module.exchange[name], *halves)
             align, s = weights.align[name], op.concat(halves, 0)
             if align.kernel == 1:
-                sampled = self._sampled(align, _picked(planar, self._twice_as_many(places)), s, grid)
-                aligned.append(self._conv(sampled, align.weight))
+                aligned.append(self._conv(self._sampled(align, beside[side], s, grid), align.weight))
             else:
-                aligned.append(self._align(align, _take(x, self._twice_as_many(places)), s, flow))
+                aligned.append(self._align(align, beside[side], s, flow))
         fused = op.add(self._conv([aligned[0], x, aligned[1]], weights.fusion.body), x)
         return self._conv.blocks(fused, weights.fusion.blocks)
-
-    def _halves(self, x: Node) -> list[Node]:
-        """L and H of a batch of both."""
-        count = len(self.line.order)
-        return [_frames(x, level * count, (level + 1) * count) for level in range(2)]
-
-    def _twice_as_many(self, index: list[int]) -> list[int]:
-        """The same places in both halves of the batch."""
-        return [*index, *(len(index) + place for place in index)]
 
     def _exchanged(self, exchange: Any, low: Node, high: Node) -> list[Node]:
         joint = self._conv.exact([low, high], exchange.joint, _leaky)
@@ -320,7 +305,8 @@ class _Writer:
         raw = _exact(self._conv(s, align.offsets, outputs=range(split)))
         offset = _exact(op.multiply(_exact(op.tanh(_exact(op.multiply(raw, _number(1 / bound))))), _number(bound)))
         if flow is not None:
-            offset = _exact(op.add(offset, _exact(op.concat([_twice(flow)] * (groups * taps), 1))))
+            turned = _channels(flow, [1, 0])
+            offset = _exact(op.add(offset, _exact(op.concat([_twice(turned)] * (groups * taps), 1))))
         mask = op.sigmoid(self._conv(s, align.offsets, outputs=range(split, split + groups * taps)))
         made = _deformable(neighbour, offset, _values(align.weight.weight), mask, groups)
         return op.add(made, _bias(align.weight))
@@ -337,7 +323,7 @@ class _Writer:
         order = [place + 1 - 2 * (place % 2) for place in range(split)]
         offset = op.tanh(op.multiply(self._conv(s, align.offsets, outputs=order), _number(1 / bound)))
         mask = op.sigmoid(self._conv(s, align.offsets, outputs=range(split, split + groups)))
-        at = _sample_places(offset, groups, self._starts(grid), self._input("unit", 1, 2, 1, 1), bound)
+        at = _sample_places(offset, groups, self._starts(grid), self.input("unit", 1, 2, 1, 1), bound)
         how = {"align_corners": False, "mode": "bilinear", "padding_mode": "zeros"}
         read = op.grid_sample(_exact(_regrouped(x, channels // groups)), at, how)
         return _regrouped(op.multiply(read, _regrouped(mask, 1)), channels)
@@ -345,8 +331,131 @@ class _Writer:
     def _starts(self, grid: Node | None) -> Node:
         """Where offsets start, (2n 2 h w): where the flow leads, or the pixels themselves."""
         if grid is None:
-            return self._input("places", 1, 2, -1, -1)
+            return self.input("places", 1, 2, -1, -1)
         return _twice(_exact(op.transpose(grid, _constant(np.array([0, 3, 1, 2])))))
+
+    # phase 4
+
+    def modulated(self, maps: Node, factors: Node | None) -> list[Node]:
+        """L and H, times what ST-GR gives."""
+        if factors is None:
+            return _halves(maps)
+        return [op.multiply(*pair) for pair in zip(_halves(maps), _halves(factors), strict=True)]
+
+    def reconstructed(self, halves: list[Node], base: Node, *, finished: bool) -> Node:
+        """Frames; or, unfinished, their rows (u h s w 3s), where an LR pixel's part of a row is one piece of memory."""
+        net, scale = self.net.reconstruct, self.net.reconstruct.scale
+        places = np.arange(3 * scale**2).reshape(3, scale, scale)
+        order = (places if finished else places.transpose(1, 2, 0)).ravel().tolist()
+        total = self._conv.summed(halves, (net.low[0], net.high[0]), gain=net.gain, outputs=order)
+        total = _exact(op.add(total, _subpixels(base, 3, scale, lambda dots: upsample(dots, scale), order)))
+        if finished:
+            return _exact(op.depth_to_space(total, "depth_first", scale))
+        sides = _constant(np.array([0, scale, 3 * scale, 0, 0]))
+        split = _exact(op.reshape(op.unsqueeze(total, _constant(np.array([1]))), sides, special_zero=True))
+        return _exact(op.transpose(split, _constant(np.array([0, 3, 1, 4, 2]))))
+
+    def shares(self, maps: Node, factors: Node | None, made: Sequence[int], mismatch: Node) -> list[Node]:
+        """What each of the three estimates of frames `made`, those in between, counts, on the HR grid."""
+        net = self.net.compose
+        features = _take(_halves(maps)[1], made)
+        if factors is not None:  # every convolution reads a product of its own, which rounds it as well
+            features = op.multiply(features, _take(_halves(factors)[1], made))
+        logits = [self._conv.exact(features, net.trust), self._conv.exact(mismatch, net.mismatch)]
+        logits = _exact(op.add(*logits))
+        parts = [_channels(logits, range(part * net.fold**2, (part + 1) * net.fold**2)) for part in range(3)]
+        for part, name in ((1, "log_rest"), (2, "log_tau")):
+            parts[part] = _exact(op.add(parts[part], self.input(name, len(made), 1, 1, 1)))
+        return [_exact(op.depth_to_space(part, "depth_first", net.fold)) for part in _softmax(parts)]
+
+    # sampling
+
+    def _warp_cubic(self, image: Node, flow: Node) -> Node:
+        how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
+        return _exact(op.grid_sample(image, self._grid(flow), how))
+
+    def _grid(self, offset: Node) -> Node:
+        """grid_sample's coordinates of every pixel moved by its offset (dx, dy)."""
+        places, unit = self.input("places", 1, 2, -1, -1), self.input("unit", 1, 2, 1, 1)
+        at = _exact(op.add(places, _exact(op.multiply(offset, unit))))
+        return _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1]))))
+
+
+class _Clip(_Writer):
+    """Writes the graph of a whole clip, top to bottom as `STINet.restore`."""
+
+    def __init__(self, net: STINet, line: Timeline) -> None:
+        super().__init__(net, {})
+        self.line = line
+
+    def whole(self) -> openvino.Model:
+        """The graph."""
+        line, channels = self.line, self.net.config.channels
+        frames = self.input("frames", line.sources, 3, -1, -1)
+        low, high = (self.input(name, line.sources, channels, -1, -1) for name in ("low", "high"))
+        x, base, flows, between = self._interpolated(frames, low, high)
+        for module in self.net.local:
+            x = self._refined(module, x, flows)
+        factors = self._modulators(x)
+        out = self.reconstructed(self.modulated(x, factors), base, finished=True)
+        if self.net.compose is not None and between is not None:
+            made = [place for place, which in enumerate(line.order) if which >= line.sources]
+            out = self._composed(out, self.shares(x, factors, made, between.mismatch), between.flows)
+        return self.model([out], "restore")
+
+    def _interpolated(self, frames: Node, low: Node, high: Node) -> tuple[Node, Node, Pair | None, _Made | None]:
+        """Maps of all frames as one batch of 2 u, the base of all frames, flows to the frames before and after.
+
+        The last is of the in-between frames alone.
+        """
+        if self.line.sources == 1:
+            return op.concat([low, high], 0), frames, None, None
+        count = self.line.sources - 1
+        ahead, back = (self.input(name, count, 2, -1, -1) for name in ("ahead", "back"))
+        if not self.line.between:
+            return op.concat([low, high], 0), frames, self._neighbour_flows(ahead, back, None), None
+        left = [interval for interval, _ in self.line.between]
+        right = [interval + 1 for interval in left]
+        tau, rest = (self.input(name, len(left), 1, 1, 1) for name in ("tau", "rest"))
+        flows = _exact(op.multiply(_picked(back, left), tau)), _exact(op.multiply(_picked(ahead, left), rest))
+        pair = _picked(frames, left), _picked(frames, right)
+        maps = [op.concat([_take(level, ends) for level in (low, high)], 0) for ends in (left, right)]
+        made = self.between(pair, maps, flows, (rest, tau))
+        x = op.concat([part for level in zip((low, high), made.maps, strict=True) for part in self._joined(*level)], 0)
+        base = _picked(_exact(op.concat([frames, made.blend], 0)), self.line.order)
+        return x, base, self._neighbour_flows(ahead, back, made.flows), made
+
+    def _joined(self, given: Node, made: Node) -> list[Node]:
+        """Given and in-between frames in order of time."""
+        count = self.line.sources
+        return [
+            _frames(given, place, place + 1) if place < count else _frames(made, place - count, place - count + 1)
+            for place in self.line.order
+        ]
+
+    def _neighbour_flows(self, ahead: Node, back: Node, made: Pair | None) -> Pair:
+        """Flow from every output frame to the one before and after it, Eq. (1)."""
+        count, last = self.line.sources - 1, len(self.line.order) - 1
+        places = {"before": [], "after": []}
+        for index, place in enumerate(self.line.order):
+            is_made = place >= self.line.sources
+            interval = self.line.position(index)[0]
+            places["before"].append(count + place - self.line.sources if is_made else max(interval - 1, 0))
+            places["after"].append(count + place - self.line.sources if is_made else min(interval, count - 1))
+        out = []
+        for side, (name, given) in enumerate((("before", back), ("after", ahead))):
+            rows = given if made is None else _exact(op.concat([given, made[side]], 0))
+            out.append(_exact(op.multiply(_picked(rows, places[name]), self.input(name, last + 1, 1, 1, 1))))
+        return out[0], out[1]
+
+    def _refined(self, module: Any, x: Node, flows: Pair | None) -> Node:
+        """ST-LR of all frames; the first and the last are neighbours of themselves."""
+        count = len(self.line.order)
+        before, after = (
+            _take(x, [*places, *(count + place for place in places)])
+            for places in (self.line.previous, self.line.following)
+        )
+        return self.local(module, x, (before, after), flows)
 
     # phase 3, ST-GR
 
@@ -373,11 +482,11 @@ class _Writer:
         if relate.edge_pixel:
             unit = _unit(_every(x, relate.edge_pixel_step))
             flat = op.reshape(unit, _constant(np.array([2 * len(self.line.order), -1])), special_zero=False)
-            products = _exact(op.multiply(op.matmul(flat, flat, False, True), self._input("per_pixel")))
+            products = _exact(op.multiply(op.matmul(flat, flat, False, True), self.input("per_pixel")))
             kept.append(_half_of_one_plus(products))
         if relate.edge_time:
             nodes_count = 2 * len(self.line.order)
-            kept.append(self._input("closeness", nodes_count, nodes_count))
+            kept.append(self.input("closeness", nodes_count, nodes_count))
         total = kept[0]
         for part in kept[1:]:
             total = _exact(op.add(total, part))
@@ -386,33 +495,9 @@ class _Writer:
         row_sum = _exact(op.reduce_sum(weight, _constant(np.array([1])), keep_dims=True))
         return _exact(op.divide(weight, _exact(op.add(row_sum, _number(1e-6)))))
 
-    # phase 4
+    # composing
 
-    def _reconstructed(self, halves: list[Node], base: Node, *, finished: bool) -> Node:
-        """Frames; or, unfinished, their rows (u h s w 3s), where an LR pixel's part of a row is one piece of memory."""
-        net, scale = self.net.reconstruct, self.net.reconstruct.scale
-        places = np.arange(3 * scale**2).reshape(3, scale, scale)
-        order = (places if finished else places.transpose(1, 2, 0)).ravel().tolist()
-        total = self._conv.summed(halves, (net.low[0], net.high[0]), gain=net.gain, outputs=order)
-        total = _exact(op.add(total, _subpixels(base, 3, scale, lambda dots: upsample(dots, scale), order)))
-        if finished:
-            return _exact(op.depth_to_space(total, "depth_first", scale))
-        sides = _constant(np.array([0, scale, 3 * scale, 0, 0]))
-        split = _exact(op.reshape(op.unsqueeze(total, _constant(np.array([1]))), sides, special_zero=True))
-        return _exact(op.transpose(split, _constant(np.array([0, 3, 1, 4, 2]))))
-
-    def _shares(self, features: Node, mismatch: Node) -> list[Node]:
-        """What each of the three estimates of the in-between frames counts, on the HR grid."""
-        net, line = self.net.compose, self.line
-        made = [place for place, which in enumerate(line.order) if which >= line.sources]
-        logits = [self._conv.exact(features, net.trust), self._conv.exact(mismatch, net.mismatch)]
-        logits = _exact(op.add(*logits))
-        parts = [_channels(logits, range(part * net.fold**2, (part + 1) * net.fold**2)) for part in range(3)]
-        for part, name in ((1, "log_rest"), (2, "log_tau")):
-            parts[part] = _exact(op.add(parts[part], self._input(name, len(made), 1, 1, 1)))
-        return [_exact(op.depth_to_space(part, "depth_first", net.fold)) for part in _softmax(parts)]
-
-    def _composed(self, frames: Node, shares: Sequence[Node], flows: Sequence[Node]) -> Node:
+    def _composed(self, frames: Node, shares: Sequence[Node], flows: Pair) -> Node:
         """Every in-between frame blended with both restored neighbours, warped on the HR grid."""
         line = self.line
         made = [place for place, which in enumerate(line.order) if which >= line.sources]
@@ -424,23 +509,11 @@ class _Writer:
         rows = [len(line.order) + made.index(place) if place in made else place for place in range(len(line.order))]
         return _picked(_exact(op.concat([frames, total], 0)), rows)
 
-    # sampling
-
-    def _warp(self, x: Node, flow: Node, channels: int) -> Node:
-        """Bilinear, the nearest edge pixel outside."""
-        lowest, highest = (self._input(name, 1, 2, -1, -1) for name in ("lowest", "highest"))
-        inside = _exact(op.minimum(_exact(op.maximum(flow, lowest)), highest))
-        return _deformable(x, inside, np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1), None, 1)
-
-    def _warp_cubic(self, image: Node, flow: Node) -> Node:
-        how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
-        return _exact(op.grid_sample(image, self._grid(_channels(flow, [1, 0])), how))
-
     def _warp_large(self, image: Node, flow: Node) -> Node:
-        """The same on the HR grid, by a flow of the LR grid."""
-        places, unit = self._input("places", 1, 2, -1, -1), self._input("unit", 1, 2, 1, 1)
+        """By the cubic kernel on the HR grid, by a flow of the LR grid."""
+        places, unit = self.input("places", 1, 2, -1, -1), self.input("unit", 1, 2, 1, 1)
         scale = self.net.compose.scale
-        moved = _exact(op.multiply(_channels(flow, [1, 0]), unit))
+        moved = _exact(op.multiply(flow, unit))
         moved = _subpixels(moved, 2, scale, lambda dots: enlarge_flow(dots.expand(-1, 2, -1, -1), scale)[:, :1] / scale)
         # a sub-pixel stands so far from its pixel's centre, in pixels: first all (dx), then all (dy)
         y, x = np.mgrid[:scale, :scale].reshape(2, -1) / scale + (0.5 / scale - 0.5)
@@ -451,12 +524,6 @@ class _Writer:
         at = _exact(op.depth_to_space(at, "depth_first", scale))
         how = {"align_corners": False, "mode": "bicubic", "padding_mode": "border"}
         return _exact(op.grid_sample(image, _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1])))), how))
-
-    def _grid(self, offset: Node) -> Node:
-        """grid_sample's coordinates of every pixel moved by its offset (dx, dy)."""
-        places, unit = self._input("places", 1, 2, -1, -1), self._input("unit", 1, 2, 1, 1)
-        at = _exact(op.add(places, _exact(op.multiply(offset, unit))))
-        return _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1]))))
 
 
 class _Convolutions:
@@ -637,9 +704,17 @@ def _leaky(x: Node) -> Node:
     return op.prelu(x, _constant(np.array([SLOPE], np.float32)))
 
 
-def _sample(x: Node, grid: Node, outside: str) -> Node:
-    how = {"align_corners": False, "mode": "bilinear", "padding_mode": outside}
-    return _exact(op.grid_sample(x, grid, how))
+def _sample_both(x: Node, grid: Node) -> list[Node]:
+    """L and H of a batch of both, read at the same places; outside, the nearest edge pixel.
+
+    Of one frame both are read as one picture of twice the channels: where to read is worked out once.
+    """
+    how = {"align_corners": False, "mode": "bilinear", "padding_mode": "border"}
+    count, channels = (side.get_length() for side in list(x.get_output_partial_shape(0))[:2])
+    if count > 2:
+        return [_exact(op.grid_sample(half, grid, how)) for half in _halves(x)]
+    read = _exact(op.grid_sample(_exact(_regrouped(x, 2 * channels)), grid, how))
+    return [_slice(read, level * channels, (level + 1) * channels, 1) for level in range(2)]
 
 
 def _sample_places(offset: Node, groups: int, starts: Node, unit: Node, bound: float) -> Node:
@@ -666,6 +741,12 @@ def _every(x: Node, step: int) -> Node:
         return x
     ends = (_constant(np.array([value] * 2)) for value in (0, np.iinfo(np.int64).max, step))
     return op.slice(x, *ends, _constant(np.array([2, 3])))
+
+
+def _halves(x: Node) -> list[Node]:
+    """L and H of a batch of both."""
+    count = x.get_output_partial_shape(0)[0].get_length() // 2
+    return [_frames(x, level * count, (level + 1) * count) for level in range(2)]
 
 
 def _frames(x: Node, start: int, stop: int) -> Node:

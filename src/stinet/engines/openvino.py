@@ -1,9 +1,8 @@
 """A compact network as a clip function that OpenVINO computes, on the CPU.
 
-S-SR of a frame and everything after it are two compiled graphs (graph.py); flows stay as they are in PyTorch. A graph
-is compiled once for a number of source frames and of in-between frames of every interval; a handful of them is kept,
-and OpenVINO keeps what it compiled in the user's cache folder, so that a second run starts at once. Frame sizes and
-times do not compile anything.
+A handful of small graphs (graph.py) make a film frame by frame; flows stay as they are in PyTorch. Each is compiled
+when it is first needed, and OpenVINO keeps what it compiled in the user's cache folder, so that a second run starts at
+once. Frame sizes, times and lengths of clips compile nothing.
 
 Weights and all numbers in between are float32, or bfloat16 where that is asked for; places in the picture, the colours
 of the bicubic estimate and the small sums of ST-GR are float32 in any case. In int8 the convolutions that the ranges
@@ -16,7 +15,6 @@ import hashlib
 import json
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -27,13 +25,12 @@ import torch
 from torch import Tensor
 
 from stinet import runtime
-from stinet.engines.compiled import KEPT_GRAPHS, GraphClip
-from stinet.engines.graph import features_graph, restore_graph, unsupported
+from stinet.engines.compiled import GraphClip, write_graph
+from stinet.engines.graph import unsupported
 from stinet.engines.ranges import Ranges
 from stinet.errors import DeviceError, ModelError
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
-from stinet.model.timeline import Timeline
 
 __all__ = ["OpenVinoClip"]
 
@@ -83,12 +80,11 @@ class OpenVinoClip(GraphClip):
         self.reach: int = net.reach
         self._cache = cache
         self._torch = NetworkClip(net, torch.device("cpu"), torch.float32, name)
-        # measured: clips of 4 and 10 frames at 16 and 32 channels, two frames out for one in; twice as much, since what
-        # one kind of window leaves does not fit the next: a film of 480x270 took 22 GB where 11 had been reckoned
-        fixed, by_channel = (5400, 424) if precision == "float32" else (7400, 310)
-        self.bytes_per_pixel: int = fixed + by_channel * net.config.channels
-        self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        self._last: tuple[int, ...] = ()
+        # measured: clips of 2 and 10 frames at 16 and 32 channels, two frames out for one in
+        channels = net.config.channels
+        self.bytes_per_pixel: int = 1100 + 40 * channels
+        self.working_bytes_per_pixel: int = 2950 + 163 * channels if precision == "float32" else 2400 + 130 * channels
+        self._graphs: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     @property
@@ -112,27 +108,18 @@ class OpenVinoClip(GraphClip):
         moved._torch = self._torch
         return moved
 
-    def _infer(
-        self, pattern: tuple[int, ...], given: dict[str, Any], out: Sequence[Tensor], line: Timeline | None = None
-    ) -> None:
-        """Fill `out` by the graph of that pattern: () is S-SR's."""
+    def _infer(self, kind: str, given: dict[str, Tensor], out: Sequence[Tensor]) -> None:
         with self._lock:
-            compiled, request = self._graphs.pop(pattern, (None, None))
-            if request is None:
-                ranges = self._ranges if self.precision == "int8" else {}
-                graph = features_graph(self.net, ranges) if line is None else restore_graph(self.net, line, ranges)
-                compiled = self._compiled(graph)
-                request = compiled.create_infer_request()
-            if line is not None and pattern != self._last and self._last in self._graphs:
-                self._graphs[self._last][0].release_memory()  # or every kind of window keeps its own
-            self._last = pattern if line is not None else self._last
-            self._graphs[pattern] = compiled, request  # the last one is the youngest
-            while len(self._graphs) > KEPT_GRAPHS:
-                self._graphs.popitem(last=False)
+            request = self._graphs.get(kind) or self._request(kind)
             for index, tensor in enumerate(out):
                 request.set_output_tensor(index, openvino.Tensor(tensor.numpy(), shared_memory=True))
             wanted = {name for port in request.model_inputs for name in port.names}
-            request.infer({name: value for name, value in given.items() if name in wanted}, share_inputs=True)
+            request.infer({name: value.numpy() for name, value in given.items() if name in wanted}, share_inputs=True)
+
+    def _request(self, kind: str) -> Any:
+        graph = write_graph(self.net, kind, self._ranges if self.precision == "int8" else {})
+        self._graphs[kind] = self._compiled(graph).create_infer_request()
+        return self._graphs[kind]
 
     def _compiled(self, graph: openvino.Model) -> openvino.CompiledModel:
         settings = {

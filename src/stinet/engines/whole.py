@@ -29,7 +29,7 @@ Node = Any
 
 def whole_graph(net: STINet, line: Timeline, *, flow_inside: bool = False) -> openvino.Model:
     """Frames (and flows, unless they are computed inside) to upscaled frames, for clips laid out as `line` says."""
-    features, restore = features_graph(net), restore_graph(net, line, finished=True)
+    features, restore = features_graph(net), restore_graph(net, line)
     frames = _parameter("frames", line.sources, 3)
     count = line.sources - 1
     flows = [_parameter(name, count, 2) for name in ("flow_ahead", "flow_back") if count and not flow_inside]
@@ -42,8 +42,7 @@ def whole_graph(net: STINet, line: Timeline, *, flow_inside: bool = False) -> op
     low, high = _outputs(features)
     given = {"frames": frames, "low": low, "high": high, **_sizes(frames, net.config.edge_pixel_step)}
     given |= {name: op.constant(value) for name, value in times_of(line).items()}
-    for name, flow in zip(("ahead", "back"), sides, strict=False):
-        given[name] = _turned(flow)  # (dy, dx) inside
+    given |= dict(zip(("ahead", "back"), sides, strict=False))
     _connect(restore, given)
     made = _exact(op.clamp(_outputs(restore)[0], 0.0, 1.0))
     made.output(0).get_tensor().set_names({"upscaled"})

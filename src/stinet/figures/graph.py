@@ -53,14 +53,15 @@ def graph_of(net: STINet, frames: Float[Tensor, "t 3 h w"]) -> Graph:
         maps.extend(x for x in given[:2] if x is not None)
 
     def nodes(_: object, given: tuple[Tensor, Tensor], made: Tensor) -> None:
-        seen.update(nodes=given[0], weights=given[1].expand(1, -1, -1), modulators=made)
+        seen.update(weights=given[1].expand(1, -1, -1), modulators=made)
 
     hooks = [relate.register_forward_pre_hook(features), relate.graph.register_forward_hook(nodes)]
     line = Timeline.of(len(frames))
     try:
         with torch.no_grad():
             final = net(frames[None]).final[0].clamp(0, 1)
-            edges = relate.edges(seen["nodes"], maps, line.stamps)
+            grid = (maps[0].shape[-2], maps[0].shape[-1])
+            edges = relate.edges([relate.look(x, 1, grid) for x in maps], line.stamps)
     finally:
         for hook in hooks:
             hook.remove()

@@ -181,7 +181,7 @@ def upscale_frames(
         period=period,
         tick=tick,
         is_constant_rate=is_constant_rate,
-        core=max(window - 2 * runner.reach, 1) if window else 0,
+        core=max(window - runner.reach - runner.ahead, 1) if window else 0,
         size=size,
         result=result,
     )
@@ -199,7 +199,7 @@ def _cuts(
     frames: Iterable[Frame], film: Film, runner: Runner, core: int, first_core: int
 ) -> Iterator[tuple[_Cut, int]]:
     """Clips of the film, and how many frames the last one holds."""
-    reach, right = runner.reach, max(runner.reach, 1)
+    reach, ahead = runner.reach, runner.ahead
     held: deque[_Source] = deque()
     first = 0  # place in `held` of the first source frame whose outputs are still due
     now = core  # source frames of the next window
@@ -207,18 +207,18 @@ def _cuts(
         if number == 0:
             height, width = frame.rgb.shape[:2]
             core = core or runner.choose((height, width), per_interval=film.rule.frames_per_interval(film.period))
-            core = min(core, _core_at_once(film.rule, film.period, reach + right - 1))
+            core = min(core, _core_at_once(film.rule, film.period, reach + ahead - 1))
             now = min(first_core or core, core)
         step = film.advance(frame)
         if held:
             held[-1].due += step.before
         if step.is_apart:
-            yield from ((cut, 0) for cut in _rest(held, first, core, reach))
+            yield from ((cut, 0) for cut in _rest(held, first, core, runner))
             held.clear()
             first, now = 0, core
         held.append(_Source.of(number, frame, step.early))
-        if len(held) >= first + now + right:
-            yield _cut(held, first, first + now, reach), 0
+        if len(held) >= first + now + ahead:
+            yield _cut(held, first, first + now, runner), 0
             first, now = first + now, core
             while first > reach:
                 held.popleft()
@@ -227,20 +227,20 @@ def _cuts(
         return
     before = film.result.held
     held[-1].due += film.finish()
-    *all_but_one, last = _rest(held, first, core, reach)
+    *all_but_one, last = _rest(held, first, core, runner)
     yield from ((cut, 0) for cut in all_but_one)
     yield last, film.result.held - before
 
 
-def _rest(held: Sequence[_Source], first: int, core: int, reach: int) -> list[_Cut]:
+def _rest(held: Sequence[_Source], first: int, core: int, runner: Runner) -> list[_Cut]:
     """Windows up to the last source frame of a scene."""
-    return [_cut(held, start, min(start + core, len(held)), reach) for start in range(first, len(held), core)]
+    return [_cut(held, start, min(start + core, len(held)), runner) for start in range(first, len(held), core)]
 
 
-def _cut(held: Sequence[_Source], first: int, last: int, reach: int) -> _Cut:
+def _cut(held: Sequence[_Source], first: int, last: int, runner: Runner) -> _Cut:
     """The window of source frames `first`..`last` - 1 of `held`; the rest of it is context."""
-    offset = max(first - reach, 0)
-    return _Cut(tuple(held)[offset : last + max(reach, 1)], first - offset, last - offset)
+    offset = max(first - runner.reach, 0)
+    return _Cut(tuple(held)[offset : last + runner.ahead], first - offset, last - offset)
 
 
 def _core_at_once(rule: OutputRule, period: Fraction, context: int) -> int:

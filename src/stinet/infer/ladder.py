@@ -29,7 +29,7 @@ from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
 from stinet import runtime
-from stinet.config import ClipFunction, Movable, TileConfig
+from stinet.config import ClipFunction, Movable, Selective, Tile, TileConfig
 from stinet.errors import DeviceError, ModelError
 from stinet.infer.tiles import BYTES_PER_PIXEL, by_tiles, fitting_size_px, smallest_size_px
 from stinet.video.frame import Notes
@@ -128,6 +128,15 @@ class Runner:
         return self.fn.reach
 
     @property
+    def ahead(self) -> int:
+        """Source frames of context behind a window.
+
+        An in-between frame may be composed of the source frame after it, which has a neighbour of its own that way;
+        where context costs next to nothing, it is there.
+        """
+        return max(self.reach, 1) + isinstance(self.fn, Selective)
+
+    @property
     def tile_px(self) -> int:
         """Side of a tile in source pixels; 0: not yet chosen."""
         return self._rung.tile_px
@@ -145,17 +154,18 @@ class Runner:
         its context. What has been chosen already stays.
         """
         if not self.core and window:
-            self.core = max(window - 2 * self.reach, 1)
+            self.core = max(window - self.reach - self.ahead, 1)
         elif not self.core:
             frame_bytes = 12 * size[0] * size[1] * self.scale**2
             self.core = int(self.budget_bytes * _OUTPUT_SHARE / (frame_bytes * max(per_interval, 2)))
             self.core = min(max(self.core, 1), CORE)
-            plenty = self.budget_bytes * _PLENTY / (_bytes_per_pixel(self.fn) * size[0] * size[1])
+            plenty = self.budget_bytes * _PLENTY / (size[0] * size[1]) - _working_bytes_per_pixel(self.fn)
+            plenty /= _bytes_per_pixel(self.fn)
             if self.core == CORE and plenty > CORE:
-                sources = int(plenty * 2 / max(per_interval, 2)) - 2 * self.reach
+                sources = int(plenty * 2 / max(per_interval, 2)) - self.reach - self.ahead
                 self.core = min(max(sources, CORE), LONG_CORE)
         if not self.tile_px:
-            sources = self._counted(self.core + 2 * self.reach, per_interval)
+            sources = self._counted(self.core + self.reach + self.ahead, per_interval)
             self._rung = _Rung(self.fn, self._fitting(self.fn, size, sources, self.budget_bytes))
         return self.core
 
@@ -175,9 +185,9 @@ class Runner:
         """Estimated memory of a window at its peak: a tile's features and the finished frames. Chooses first."""
         core = self.choose(size, per_interval=per_interval)
         tile = min(self.tile_px, size[0]) * min(self.tile_px, size[1])
-        sources = self._counted(core + 2 * self.reach, per_interval)
+        sources = self._counted(core + self.reach + self.ahead, per_interval)
         finished = 12 * size[0] * size[1] * self.scale**2 * core * per_interval
-        return tile * sources * _bytes_per_pixel(self.fn) + finished
+        return tile * (sources * _bytes_per_pixel(self.fn) + _working_bytes_per_pixel(self.fn)) + finished
 
     def run(
         self, clip: Sequence[Picture], times: Sequence[Sequence[float]], stamps: Mapping[int, Fraction]
@@ -281,7 +291,10 @@ class Runner:
         )
 
     def _fitting(self, fn: ClipFunction, size: tuple[int, int], sources: int, budget_bytes: int) -> int:
-        return fitting_size_px(size, sources, self.tile.halo_px, budget_bytes, bytes_per_pixel=_bytes_per_pixel(fn))
+        return fitting_size_px(
+            size, sources, self.tile.halo_px, budget_bytes,
+            bytes_per_pixel=_bytes_per_pixel(fn), working_bytes_per_pixel=_working_bytes_per_pixel(fn),
+        )  # fmt: skip
 
     @staticmethod
     def _counted(sources: int, per_interval: int) -> int:
@@ -295,14 +308,26 @@ def _made(
     fn = rung.fn
     states = [picture.state(fn) for picture in clip]
     nodes = fn.context(states, times)
+
+    def run(tile: Tile | None) -> Float[Tensor, "k 3 th tw"]:
+        if isinstance(fn, Selective):
+            return fn.run_some(keep, states, times, nodes, tile)
+        return _kept(fn.run(states, times, nodes, tile), keep)
+
     return by_tiles(
-        lambda tile: fn.run(states, times, nodes, tile),
+        run,
         clip[0].size,
         scale=fn.scale,
         side_px=rung.tile_px,
         halo_px=halo_px,
-        keep=keep,
+        count=len(keep),
     )
+
+
+def _kept(frames: Float[Tensor, "u 3 h w"], keep: Sequence[int]) -> Float[Tensor, "k 3 h w"]:
+    is_run = list(keep) == list(range(keep[0], keep[0] + len(keep)))  # as of every window: no copy is made
+    chosen = frames[keep[0] : keep[-1] + 1] if is_run else frames[list(keep)]
+    return chosen.detach().to("cpu", torch.float32)
 
 
 def _moved(fn: ClipFunction, state: Mapping[str, Any]) -> ClipFunction:
@@ -328,6 +353,10 @@ def _precision(fn: ClipFunction) -> str | None:
 
 def _bytes_per_pixel(fn: ClipFunction) -> int:
     return getattr(fn, "bytes_per_pixel", BYTES_PER_PIXEL)
+
+
+def _working_bytes_per_pixel(fn: ClipFunction) -> int:
+    return fn.working_bytes_per_pixel if isinstance(fn, Selective) else 0
 
 
 def _is_finite(frame: Float[Tensor, "3 h w"]) -> bool:

@@ -13,7 +13,7 @@ one tile.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -35,19 +35,19 @@ _SMALLEST_PX = 32
 
 
 def by_tiles(
-    run: Callable[[Tile | None], Float[Tensor, "u 3 th tw"]],
+    run: Callable[[Tile | None], Float[Tensor, "k 3 th tw"]],
     size: tuple[int, int],
     *,
     scale: int,
     side_px: int,
     halo_px: int,
-    keep: Sequence[int],
+    count: int,
 ) -> Float[Tensor, "k 3 sh sw"]:
-    """Frames `keep` of what `run` gives for the whole frame of `size` = (h, w) source pixels, on the CPU, float32."""
+    """The `count` frames of `run`, whole frames of `size` = (h, w) source pixels: on the CPU, float32."""
     tiles = plan_tiles(size, side_px, halo_px)
     if len(tiles) == 1:
-        return _kept(run(None), keep)
-    return _blend(run, tiles, size, scale=scale, halo_px=halo_px, keep=keep)
+        return run(None)
+    return _blend(run, tiles, size, scale=scale, halo_px=halo_px, count=count)
 
 
 def smallest_size_px(halo_px: int) -> int:
@@ -56,13 +56,14 @@ def smallest_size_px(halo_px: int) -> int:
 
 
 def fitting_size_px(
-    size: tuple[int, int], sources: int, halo_px: int, budget_bytes: int, *, bytes_per_pixel: int = BYTES_PER_PIXEL
-) -> int:
+    size: tuple[int, int], sources: int, halo_px: int, budget_bytes: int, *,
+    bytes_per_pixel: int = BYTES_PER_PIXEL, working_bytes_per_pixel: int = 0,
+) -> int:  # fmt: skip
     """Side of the largest square tile whose clip of `sources` frames fits in half of `budget_bytes`.
 
     The longer side if all does.
     """
-    pixels = budget_bytes * _SHARE / (bytes_per_pixel * max(sources, 1))
+    pixels = budget_bytes * _SHARE / (bytes_per_pixel * max(sources, 1) + working_bytes_per_pixel)
     if size[0] * size[1] <= pixels:
         return max(size)
     return max(int(math.sqrt(pixels)), smallest_size_px(halo_px))
@@ -88,16 +89,16 @@ def _spans(length: int, side: int, halo_px: int) -> list[tuple[int, int]]:
 
 
 def _blend(
-    run: Callable[[Tile | None], Float[Tensor, "u 3 th tw"]],
+    run: Callable[[Tile | None], Float[Tensor, "k 3 th tw"]],
     tiles: list[Tile],
     size: tuple[int, int],
     *,
     scale: int,
     halo_px: int,
-    keep: Sequence[int],
+    count: int,
 ) -> Float[Tensor, "k 3 sh sw"]:
     height, width = size[0] * scale, size[1] * scale
-    total = torch.zeros(len(keep), 3, height, width)
+    total = torch.zeros(count, 3, height, width)
     weights = torch.zeros(height, width)
     for tile in tiles:
         down = _ramp(tile.top, tile.bottom, size[0], halo_px, scale)
@@ -105,7 +106,7 @@ def _blend(
         weight = down[:, None] * across[None, :]
         rows = slice(tile.top * scale, tile.bottom * scale)
         columns = slice(tile.left * scale, tile.right * scale)
-        total[..., rows, columns].addcmul_(_kept(run(tile), keep), weight)
+        total[..., rows, columns].addcmul_(run(tile), weight)
         weights[rows, columns] += weight
     return total.div_(weights)
 
@@ -120,9 +121,3 @@ def _ramp(start: int, stop: int, length: int, halo_px: int, scale: int) -> Float
     if halo and stop < length:
         weight = weight * ((place.flip(0) - halo / 2) / halo).clamp(0, 1)
     return weight
-
-
-def _kept(frames: Float[Tensor, "u 3 h w"], keep: Sequence[int]) -> Float[Tensor, "k 3 h w"]:
-    is_run = list(keep) == list(range(keep[0], keep[0] + len(keep)))  # as of every window: no copy is made
-    chosen = frames[keep[0] : keep[-1] + 1] if is_run else frames[list(keep)]
-    return chosen.detach().to("cpu", torch.float32)

@@ -28,7 +28,7 @@ from stinet.model.reconstruct import unfold
 from stinet.model.timeline import Timeline
 from stinet.ops.pictures import blend, enlarge, goes_to_opencv, interleaved, warp_picture
 
-__all__ = ["Compose", "compose"]
+__all__ = ["Compose", "compose", "compose_frame"]
 
 
 class Compose(nn.Module):
@@ -96,9 +96,15 @@ def compose(
     frames = interleaved(frames)
     for clip, *of_clip in zip(frames.unflatten(0, (len(clips), -1)), *parts, strict=True):
         for made, left, right, share, *flows in zip(*places, *(x.split(1) for x in of_clip), strict=True):
-            own = clip[made, None]
-            own.copy_(_blended(own, [clip[left, None], clip[right, None]], flows, share, scale))
+            compose_frame(clip[made, None], [clip[left, None], clip[right, None]], flows, share)
     return frames
+
+
+def compose_frame(
+    own: Float[Tensor, "1 3 sh sw"], given: Sequence[Tensor], flows: Sequence[Float[Tensor, "1 2 h w"]], shares: Tensor
+) -> None:
+    """Blend an in-between frame, in place, with the source frames before and after it, with the flows there."""
+    own.copy_(_blended(own, given, flows, shares, own.shape[-2] // flows[0].shape[-2]))
 
 
 def _blended(

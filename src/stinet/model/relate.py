@@ -25,7 +25,16 @@ from torch.nn import functional
 
 from stinet.model.blocks import quieten
 
-__all__ = ["Edges", "GraphSage", "Relate", "adjacency", "edge_weights"]
+__all__ = ["Edges", "GraphSage", "Relate", "Seen", "adjacency", "edge_weights"]
+
+
+class Seen(NamedTuple):
+    """What the graph sees of the features of some frames at one resolution: all that must be kept of a frame for it."""
+
+    nodes: Float[Tensor, "b u c"]
+    """The mean over the picture."""
+    units: Float[Tensor, "b u p"] | None
+    """Features of length one at the pixels that E^P looks at; None without E^P."""
 
 
 class Edges(NamedTuple):
@@ -109,26 +118,37 @@ class Relate(nn.Module):
         """Every feature modulated by its node; `stamps` are the times of the u frames, source frames 2 apart."""
         maps = [x for x in (low, high) if x is not None]
         batch = maps[0].shape[0] // len(stamps)
-        # small sums over many pixels: bfloat16 would lose them
-        with torch.autocast(maps[0].device.type, enabled=False):
-            nodes = torch.cat([_nodes(x, batch) for x in maps], dim=1)
-            edges = self.edges(nodes, maps, stamps)
-            weights = edge_weights(edges, adjacency(len(stamps), len(maps)).to(nodes.device))
-            factors = (1 + self.modulation * self.graph(nodes, weights)).split(len(stamps), dim=1)
+        grid = (maps[0].shape[-2], maps[0].shape[-1])
+        factors = self.factors([self.look(x, batch, grid) for x in maps], stamps)
         out = [x * g.flatten(0, 1)[:, :, None, None].to(x.dtype) for x, g in zip(maps, factors, strict=True)]
         by_level = iter(out)
         return (None if low is None else next(by_level)), (None if high is None else next(by_level))
 
-    def edges(self, nodes: Float[Tensor, "b n c"], maps: Sequence[Tensor], stamps: Sequence[float]) -> Edges:
+    def look(self, x: Float[Tensor, "bu c gh gw"], batch: int, grid: tuple[int, int]) -> Seen:
+        """What the graph sees of features of one resolution; E^P on the grid of (h, w) that all share."""
+        # small sums over many pixels: bfloat16 would lose them
+        with torch.autocast(x.device.type, enabled=False):
+            units = _units(x, batch, grid, self.edge_pixel_step) if self.edge_pixel else None
+            return Seen(_nodes(x, batch), units)
+
+    def factors(self, levels: Sequence[Seen], stamps: Sequence[float]) -> tuple[Float[Tensor, "b u c"], ...]:
+        """What the features of every resolution are multiplied by, 1 + m g."""
+        with torch.autocast(levels[0].nodes.device.type, enabled=False):
+            nodes = torch.cat([level.nodes for level in levels], dim=1)
+            weights = edge_weights(self.edges(levels, stamps), adjacency(len(stamps), len(levels)).to(nodes.device))
+            return (1 + self.modulation * self.graph(nodes, weights)).split(len(stamps), dim=1)
+
+    def edges(self, levels: Sequence[Seen], stamps: Sequence[float]) -> Edges:
         """Attributes between all pairs of nodes; those that are left out are None."""
         frame = pixel = time = None
+        nodes = torch.cat([level.nodes for level in levels], dim=1)
         if self.edge_frame:
             unit = functional.normalize(nodes, dim=-1, eps=1e-6)
             frame = unit @ unit.mT
         if self.edge_pixel:
-            pixel = _pixel_similarity(maps, nodes.shape[0], self.edge_pixel_step)
+            pixel = _pixel_similarity([level.units for level in levels if level.units is not None], nodes.shape[-1])
         if self.edge_time:
-            at = torch.tensor(stamps, device=nodes.device).repeat(len(maps))
+            at = torch.tensor(stamps, device=nodes.device).repeat(len(levels))
             time = 1 - torch.sigmoid((at[:, None] - at[None]).abs())
         return Edges(frame, pixel, time)
 
@@ -137,16 +157,16 @@ def _nodes(x: Float[Tensor, "bu c h w"], batch: int) -> Float[Tensor, "b u c"]:
     return x.mean(dim=(2, 3), dtype=torch.float32).unflatten(0, (batch, -1))
 
 
-def _pixel_similarity(maps: Sequence[Tensor], batch: int, step: int) -> Float[Tensor, "b n n"]:
+def _units(x: Float[Tensor, "bu c gh gw"], batch: int, grid: tuple[int, int], step: int) -> Float[Tensor, "b u p"]:
+    """Features of length one at every pixel that E^P looks at."""
+    small = x if (x.shape[-2], x.shape[-1]) == grid else functional.adaptive_avg_pool2d(x, grid)
+    unit = small[:, :, ::step, ::step].permute(0, 2, 3, 1)
+    norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True, dtype=torch.float32).clamp_min(1e-6)
+    return (unit / norm.to(unit.dtype)).flatten(1).unflatten(0, (batch, -1))
+
+
+def _pixel_similarity(levels: Sequence[Tensor], channels: int) -> Float[Tensor, "b n n"]:
     """Mean over pixels of the cosine between all pairs of maps, as one product of unit vectors."""
-    grid = (maps[0].shape[-2], maps[0].shape[-1])
-    rows = []
-    for x in maps:
-        small = x if (x.shape[-2], x.shape[-1]) == grid else functional.adaptive_avg_pool2d(x, grid)
-        unit = small[:, :, ::step, ::step].permute(0, 2, 3, 1)
-        norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True, dtype=torch.float32).clamp_min(1e-6)
-        rows.append((unit / norm.to(unit.dtype)).flatten(1).unflatten(0, (batch, -1)))
-    unit = torch.cat(rows, dim=1)
+    unit = torch.cat(list(levels), dim=1)
     # a plain product a clip: the batched one copies its operands first
-    pixels = len(range(0, grid[0], step)) * len(range(0, grid[1], step))
-    return torch.stack([row @ row.T for row in unit]).float() / pixels
+    return torch.stack([row @ row.T for row in unit]).float() / (unit.shape[-1] // channels)
