@@ -5,7 +5,7 @@ All of the papers' input: 4 frames of 180x144 in, 7 of 720x576 out, every frame 
     seconds        of the processor, not of the clock, so that a busy machine does not blur them; the models take
                    turns, and a model that has had its share of time gets no further turn. Median over turns.
     multiply-adds  of convolutions and matrix products, by PyTorch's counter; per output pixel and output frame.
-                   Optical flow is not in it.
+                   Optical flow is not in it, nor what another library computes, as ncnn does for SPAN.
     tensors        the most bytes that tensors made during a pass held at one time, by phase
     memory         the most that a process held which builds the model and runs it once, PyTorch itself included
 
