@@ -113,6 +113,10 @@ class Selective(ClipFunction, Protocol):
     working_bytes_per_pixel: int
     """Memory of a clip beside `bytes_per_pixel`, per source pixel, however many frames the clip has."""
 
+    def prepare_all(self, frames: Sequence[Any]) -> list[Any]:
+        """What `prepare` gives, of every frame."""
+        ...
+
     def run_some(
         self, wanted: Sequence[int], states: Sequence[Any], times: Sequence[Sequence[float]], nodes: Any,
         tile: Tile | None = None,

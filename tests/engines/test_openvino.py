@@ -67,8 +67,7 @@ def quick(tmp_path: Path) -> OpenVinoClip:
 
 def convolutions_in_8_bits(fn: OpenVinoClip) -> int:
     """In all graphs that were compiled."""
-    graphs = [request.get_compiled_model() for request in fn._graphs.values()]
-    ops = [op for graph in graphs for op in graph.get_runtime_model().get_ops()]
+    ops = [op for graph in fn._graphs.values() for op in graph.get_runtime_model().get_ops()]
     info = [{key: str(value.astype(str)) for key, value in op.get_rt_info().items()} for op in ops]
     return sum(one["layerType"] == "Convolution" and one["runtimePrecision"] in {"u8", "i8"} for one in info)
 

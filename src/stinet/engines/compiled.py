@@ -4,14 +4,15 @@ A clip is made frame by frame, by four small graphs: S-SR of a source frame, ST-
 frame and its neighbours, and the heads. Flows stay as they are in PyTorch, and so does ST-GR, which looks at a few
 numbers of every frame. What has been made of whole frames stays with their states as long as these live, so that
 windows that overlap make nothing twice; it depends on a frame and its neighbours alone, never on what was made before,
-and a film that was stopped goes on to the same bytes. An engine only says how a graph is computed (`_infer`).
+and a film that was stopped goes on to the same bytes. Several frames are made at once (lanes.py). An engine only says
+how a graph is computed (`_infer`).
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import openvino
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from stinet.config import Tile
 from stinet.engines.graph import between_graph, features_graph, heads_graph, local_graph, neighbour_factors
+from stinet.engines.lanes import Lanes
 from stinet.engines.ranges import Ranges
 from stinet.model.clip import FrameState, NetworkClip
 from stinet.model.compose import compose_frame
@@ -52,14 +54,15 @@ def write_graph(net: STINet, kind: str, ranges: Ranges | None = None) -> openvin
     raise ValueError(f"no graph is called {kind!r}")
 
 
-class _Refined(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Refined:
     """A frame's maps after ST-LR."""
 
     beside: tuple[int, ...]
     """Numbers of the moments before and after: other neighbours make other maps."""
     maps: Float[Tensor, "2 c h w"]
-    seen: list[Seen]
-    """What ST-GR sees of L and H."""
+    seen: list[Seen] = field(default_factory=list)
+    """What ST-GR sees of L and H, once it has looked."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,19 +94,46 @@ class _OwnFlows(Flows):
 class GraphClip:
     """A network that fulfils `config.Selective`, computed on the CPU by something else than PyTorch."""
 
-    net: STINet
-    scale: int
-    _torch: NetworkClip
-    """The same network in PyTorch: for flows, and for what is too thin."""
+    def __init__(self, net: STINet, name: str, threads: int | None, *, lane_bytes_per_pixel: int) -> None:
+        """`threads` None: as many as torch is set to when the first frame comes.
+
+        `lane_bytes_per_pixel` is the memory of a frame while it is made, per source pixel.
+        """
+        self.net = net.eval()
+        self.name = name
+        self.threads = threads
+        self.scale: int = net.config.scale
+        self.reach: int = net.reach
+        self._lane_bytes_per_pixel = lane_bytes_per_pixel
+        # the same network in PyTorch: for flows, and for what is too thin
+        self._torch = NetworkClip(net, torch.device("cpu"), torch.float32, name)
 
     @property
     def device(self) -> torch.device:
         """The CPU."""
         return self._torch.device
 
+    @cached_property
+    def lanes(self) -> Lanes:
+        """Where frames are made."""
+        return Lanes(self.threads or torch.get_num_threads())
+
+    @property
+    def working_bytes_per_pixel(self) -> int:
+        """Memory of the frames that are made at once, per source pixel."""
+        return self.lanes.count * self._lane_bytes_per_pixel
+
     @torch.no_grad()
     def prepare(self, frame: Float[Tensor, "3 h w"]) -> FrameState:
         """Features and polynomial expansion of one source frame in [0, 1]."""
+        return self.prepare_all([frame])[0]
+
+    @torch.no_grad()
+    def prepare_all(self, frames: Sequence[Float[Tensor, "3 h w"]]) -> list[FrameState]:
+        """The same of several frames."""
+        return self.lanes.each(self._prepared, frames)
+
+    def _prepared(self, frame: Tensor) -> FrameState:
         image = frame.to("cpu", torch.float32).unsqueeze(0).contiguous()
         maps = torch.empty(2, self.net.config.channels, *image.shape[-2:])
         self._infer("features", {"frames": image}, [maps[:1], maps[1:]])
@@ -111,6 +141,7 @@ class GraphClip:
 
     def context(self, states: Sequence[FrameState], times: Sequence[Sequence[float]]) -> Flows | None:
         """Flows between neighbouring whole frames, both ways."""
+        self.lanes.each(self._torch.flows, states[:-1], states[1:])
         flows = self._torch.context(states, times)
         return None if flows is None else _OwnFlows(*flows)
 
@@ -159,20 +190,25 @@ class GraphClip:
             state.moment if is_kept else _Moment(_cut(state.moment.maps, tile), _cut(state.moment.base, tile))
             for state in states
         ]
-        made: list[_Moment] = []
-        kept: list[dict[tuple[int, float], _Moment]] = [{} for _ in states]
-        for interval, tau in line.between:
-            left, right = given[interval : interval + 2]
-            key = right.number, tau
-            moment = states[interval].made.get(key) if is_kept else None
-            if moment is None:
-                moment = self._between(left, right, [side[interval : interval + 1] for side in flows], tau)
-            kept[interval][key] = moment
-            made.append(moment)
+        made: list[_Moment | None] = [None] * len(line.between)
         if is_kept:
-            for state, moments in zip(states, kept, strict=True):
-                state.made = moments
-        both = [*given, *made]
+            made = [states[interval].made.get((given[interval + 1].number, tau)) for interval, tau in line.between]
+        missing = [place for place, moment in enumerate(made) if moment is None]
+        intervals, taus = [line.between[place][0] for place in missing], [line.between[place][1] for place in missing]
+        new = self.lanes.each(
+            self._between,
+            [given[interval] for interval in intervals],
+            [given[interval + 1] for interval in intervals],
+            [[side[interval : interval + 1] for side in flows] for interval in intervals],
+            taus,
+        )
+        fresh = iter(new)
+        both = [*given, *(next(fresh) if moment is None else moment for moment in made)]
+        if is_kept:
+            for state in states:
+                state.made = {}
+            for (interval, tau), moment in zip(line.between, both[len(given) :], strict=True):
+                states[interval].made[given[interval + 1].number, tau] = moment
         return [both[place] for place in line.order]
 
     def _between(self, left: _Moment, right: _Moment, flows: Sequence[Tensor], tau: float) -> _Moment:
@@ -196,29 +232,38 @@ class GraphClip:
         """Every frame's maps after ST-LR, and what ST-GR multiplies them by."""
         sides = self._neighbour_flows(moments, line, flows)
         numbers = [(moments[a].number, moments[b].number) for a, b in zip(line.previous, line.following, strict=True)]
-        modules = len(self.net.local)
         maps = [moment.maps for moment in moments]
-        for module in range(modules):
-            refined = []
-            for index, (moment, beside) in enumerate(zip(moments, numbers, strict=True)):
-                if modules == 1 and moment.refined is not None and moment.refined.beside == beside:
-                    refined.append(moment.refined.maps)
-                    continue
-                places = index, line.previous[index], line.following[index]
-                made = self._local(module, [maps[place] for place in places], [side[index] for side in sides])
-                refined.append(made)
-                if module == modules - 1:
-                    moment.refined = _Refined(beside, made, self._seen(made))
-            maps = refined
+        if modules := len(self.net.local):
+            for module in range(modules - 1):
+                maps = self._refined(module, maps, line, sides, range(len(maps)))
+            stale = [
+                index for index, (moment, beside) in enumerate(zip(moments, numbers, strict=True))
+                if modules > 1 or moment.refined is None or moment.refined.beside != beside
+            ]  # fmt: skip
+            made = self._refined(modules - 1, maps, line, sides, stale)
+            for index, part in zip(stale, made, strict=True):
+                moments[index].refined = _Refined(numbers[index], part)
+            maps = [moment.refined.maps for moment in moments if moment.refined is not None]
         if not isinstance(self.net.relate, Relate):
             return maps, None
-        seen = [
-            self._seen(part) if moment.refined is None else moment.refined.seen
-            for part, moment in zip(maps, moments, strict=True)
-        ]
+        seen = self.lanes.each(self._seen, moments)
         levels = [_joined([one[level] for one in seen]) for level in range(2)]
         factors = torch.cat(self.net.relate.factors(levels, line.stamps))  # (2 u c)
         return maps, factors.transpose(0, 1)[..., None, None].contiguous()
+
+    def _refined(
+        self, module: int, maps: Sequence[Tensor], line: Timeline, sides: Sequence[Sequence[Tensor]],
+        places: Sequence[int],
+    ) -> list[Tensor]:  # fmt: skip
+        """ST-LR of the frames at these places."""
+        return self.lanes.each(
+            lambda place: self._local(
+                module,
+                [maps[place], maps[line.previous[place]], maps[line.following[place]]],
+                [side[place] for side in sides],
+            ),
+            places,
+        )
 
     def _local(self, module: int, maps: Sequence[Tensor], flows: Sequence[Tensor]) -> Float[Tensor, "2 c h w"]:
         """ST-LR of one frame: its own maps, those before and after it, and the flows there."""
@@ -248,11 +293,18 @@ class GraphClip:
                 side.append(flow if factor == 1 or flow is none else flow * factor)
         return sides
 
-    def _seen(self, maps: Float[Tensor, "2 c h w"]) -> list[Seen]:
-        if not isinstance(self.net.relate, Relate):
-            return []
+    def _seen(self, moment: _Moment) -> list[Seen]:
+        """What ST-GR sees of a frame's L and H."""
+        relate, refined = self.net.relate, moment.refined
+        assert isinstance(relate, Relate)
+        if refined is not None and refined.seen:
+            return refined.seen
+        maps = moment.maps if refined is None else refined.maps
         grid = (maps.shape[-2], maps.shape[-1])
-        return [self.net.relate.look(level, 1, grid) for level in maps.split(1)]
+        seen = [relate.look(level, 1, grid) for level in maps.split(1)]
+        if refined is not None:
+            refined.seen.extend(seen)
+        return seen
 
     def _finished(
         self,
@@ -272,21 +324,24 @@ class GraphClip:
         for place in (place for pair in beside.values() for place in pair):
             if place not in pixels:
                 pixels[place] = torch.empty_like(out[0])
-        frames = {place: frame.permute(2, 0, 1)[None] for place, frame in pixels.items()}
-        shares = torch.empty(1, 3, scale * height, scale * width) if made else None
-        for place in sorted(pixels, key=lambda place: place in beside):  # source frames first: others are made of them
+
+        def finish(place: int) -> None:
             moment, tau = moments[place], line.position(place)[1]
             given = {"maps": maps[place], "base": moment.base}
             if factors is not None:
                 given["factors"] = factors[place]
             rows = pixels[place].view(1, height, scale, width, 3 * scale)
-            if place not in beside or moment.between is None or shares is None:
+            if place not in beside or moment.between is None:
                 self._infer("heads", given, [rows])
-                continue
+                return
             given |= {"log_tau": _single(np.log(tau)), "log_rest": _single(np.log(1 - tau))}
+            shares = torch.empty(1, 3, scale * height, scale * width)
             self._infer("heads between", given | {"mismatch": moment.between.mismatch}, [rows, shares])
-            flows = moment.between.to_left, moment.between.to_right
-            compose_frame(frames[place], [frames[neighbour] for neighbour in beside[place]], flows, shares)
+            own, *others = (pixels[one].permute(2, 0, 1)[None] for one in (place, *beside[place]))
+            compose_frame(own, others, (moment.between.to_left, moment.between.to_right), shares)
+
+        self.lanes.each(finish, [place for place in pixels if place not in beside])
+        self.lanes.each(finish, made)  # composed of those
         return out.permute(0, 3, 1, 2)
 
 

@@ -21,7 +21,6 @@ from stinet.engines.compiled import GraphClip, write_graph
 from stinet.engines.graph import unsupported
 from stinet.engines.translation import to_onnx
 from stinet.errors import DeviceError, ModelError
-from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
 
 __all__ = ["OnnxClip"]
@@ -41,16 +40,10 @@ class OnnxClip(GraphClip):
         """
         if other := unsupported(net.config):
             raise ModelError(f"the onnxruntime engine does not run networks with {other}: use the torch engine")
-        self.net = net.eval()
-        self.name = name
-        self.precision = "float32"
-        self.threads = threads
-        self.scale: int = net.config.scale
-        self.reach: int = net.reach
-        self._torch = NetworkClip(net, torch.device("cpu"), torch.float32, name)
         # measured: clips of 2 and 10 frames at 16 and 32 channels, two frames out for one in
+        super().__init__(net, name, threads, lane_bytes_per_pixel=140 * net.config.channels)
         self.bytes_per_pixel: int = 1000 + 35 * net.config.channels
-        self.working_bytes_per_pixel: int = 140 * net.config.channels
+        self.precision = "float32"
         self._sessions: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -75,18 +68,18 @@ class OnnxClip(GraphClip):
     def _infer(self, kind: str, given: dict[str, Tensor], out: Sequence[Tensor]) -> None:
         with self._lock:
             session = self._sessions.get(kind) or self._session(kind)
-            bound = session.io_binding()
-            for value in session.get_inputs():
-                bound.bind_cpu_input(value.name, given[value.name].contiguous().numpy())
-            for value, tensor in zip(session.get_outputs(), out, strict=True):
-                bound.bind_output(value.name, "cpu", 0, np.float32, list(tensor.shape), tensor.data_ptr())
-            session.run_with_iobinding(bound)
+        bound = session.io_binding()  # of this call alone: a session serves all lanes at once
+        for value in session.get_inputs():
+            bound.bind_cpu_input(value.name, given[value.name].contiguous().numpy())
+        for value, tensor in zip(session.get_outputs(), out, strict=True):
+            bound.bind_output(value.name, "cpu", 0, np.float32, list(tensor.shape), tensor.data_ptr())
+        session.run_with_iobinding(bound)
 
     def _session(self, kind: str) -> Any:
         graph = write_graph(self.net, kind)
         model = to_onnx(graph, tuple(f"made_{index}" for index in range(len(graph.get_results()))), {})
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads or torch.get_num_threads()
+        options.intra_op_num_threads = self.lanes.width
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

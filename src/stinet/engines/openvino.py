@@ -15,6 +15,7 @@ import hashlib
 import json
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,6 @@ from stinet.engines.compiled import GraphClip, write_graph
 from stinet.engines.graph import unsupported
 from stinet.engines.ranges import Ranges
 from stinet.errors import DeviceError, ModelError
-from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
 
 __all__ = ["OpenVinoClip"]
@@ -71,20 +71,16 @@ class OpenVinoClip(GraphClip):
             raise DeviceError(f"precision {precision!r} is unknown to openvino: choose from {', '.join(_PRECISIONS)}")
         if precision == "int8":
             _check_int8(name, ranges)
-        self.net = net.eval()
-        self.name = name
-        self.precision = precision
-        self._ranges: Ranges = ranges or {}
-        self.threads = threads
-        self.scale: int = net.config.scale
-        self.reach: int = net.reach
-        self._cache = cache
-        self._torch = NetworkClip(net, torch.device("cpu"), torch.float32, name)
         # measured: clips of 2 and 10 frames at 16 and 32 channels, two frames out for one in
         channels = net.config.channels
+        at_once = 2950 + 163 * channels if precision == "float32" else 2400 + 130 * channels
+        super().__init__(net, name, threads, lane_bytes_per_pixel=at_once)
         self.bytes_per_pixel: int = 1100 + 40 * channels
-        self.working_bytes_per_pixel: int = 2950 + 163 * channels if precision == "float32" else 2400 + 130 * channels
-        self._graphs: dict[str, Any] = {}
+        self.precision = precision
+        self._ranges: Ranges = ranges or {}
+        self._cache = cache
+        self._graphs: dict[str, openvino.CompiledModel] = {}
+        self._idle: dict[str, list[Any]] = defaultdict(list)
         self._lock = threading.Lock()
 
     @property
@@ -109,23 +105,27 @@ class OpenVinoClip(GraphClip):
         return moved
 
     def _infer(self, kind: str, given: dict[str, Tensor], out: Sequence[Tensor]) -> None:
-        with self._lock:
-            request = self._graphs.get(kind) or self._request(kind)
-            for index, tensor in enumerate(out):
-                request.set_output_tensor(index, openvino.Tensor(tensor.numpy(), shared_memory=True))
-            wanted = {name for port in request.model_inputs for name in port.names}
-            request.infer({name: value.numpy() for name, value in given.items() if name in wanted}, share_inputs=True)
+        request = self._request(kind)
+        for index, tensor in enumerate(out):
+            request.set_output_tensor(index, openvino.Tensor(tensor.numpy(), shared_memory=True))
+        wanted = {name for port in request.model_inputs for name in port.names}
+        request.infer({name: value.numpy() for name, value in given.items() if name in wanted}, share_inputs=True)
+        self._idle[kind].append(request)
 
     def _request(self, kind: str) -> Any:
-        graph = write_graph(self.net, kind, self._ranges if self.precision == "int8" else {})
-        self._graphs[kind] = self._compiled(graph).create_infer_request()
-        return self._graphs[kind]
+        """One that nobody uses: every lane has its own."""
+        with self._lock:
+            if kind not in self._graphs:
+                graph = write_graph(self.net, kind, self._ranges if self.precision == "int8" else {})
+                self._graphs[kind] = self._compiled(graph)
+            idle = self._idle[kind]
+            return idle.pop() if idle else self._graphs[kind].create_infer_request()
 
     def _compiled(self, graph: openvino.Model) -> openvino.CompiledModel:
         settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[_beside_int8() if self.precision == "int8" else self.precision],
-            "INFERENCE_NUM_THREADS": self.threads or torch.get_num_threads(),
-            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self.lanes.count * self.lanes.width,
+            "NUM_STREAMS": self.lanes.count,
             "ENABLE_CPU_PINNING": False,
         }
         folder = _usable(self._cache or runtime.cache_folder() / "openvino")

@@ -72,9 +72,23 @@ class Picture:
         """What `fn` has prepared; anew when it is another function than before."""
         if self._state is None or self._state[0] is not fn:
             self._state = None  # the old one is freed before the new one is made
-            scaled = np.divide(self.pixels, np.iinfo(self.pixels.dtype).max, dtype=np.float32)
-            self._state = (fn, fn.prepare(torch.from_numpy(scaled).permute(2, 0, 1).contiguous()))
+            self._state = (fn, fn.prepare(self._scaled()))
         return self._state[1]
+
+    @staticmethod
+    def states(pictures: "Sequence[Picture]", fn: ClipFunction) -> list[Any]:
+        """What `fn` has prepared of all of them."""
+        if isinstance(fn, Selective):
+            new = [picture for picture in pictures if picture._state is None or picture._state[0] is not fn]
+            for picture in new:
+                picture._state = None
+            for picture, state in zip(new, fn.prepare_all([picture._scaled() for picture in new]), strict=True):
+                picture._state = (fn, state)
+        return [picture.state(fn) for picture in pictures]
+
+    def _scaled(self) -> Float[Tensor, "3 h w"]:
+        scaled = np.divide(self.pixels, np.iinfo(self.pixels.dtype).max, dtype=np.float32)
+        return torch.from_numpy(scaled).permute(2, 0, 1).contiguous()
 
     def forget(self) -> None:
         """Free what was prepared."""
@@ -306,7 +320,7 @@ def _made(
     rung: _Rung, clip: Sequence[Picture], times: Sequence[Sequence[float]], keep: Sequence[int], halo_px: int
 ) -> Float[Tensor, "k 3 sh sw"]:
     fn = rung.fn
-    states = [picture.state(fn) for picture in clip]
+    states = Picture.states(clip, fn)
     nodes = fn.context(states, times)
 
     def run(tile: Tile | None) -> Float[Tensor, "k 3 th tw"]:

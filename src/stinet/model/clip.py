@@ -133,7 +133,7 @@ class NetworkClip(ModuleClip):
         if len(states) == 1:
             none = states[0].frame.new_zeros(1, 0, 2, *states[0].frame.shape[-2:])
             return Flows(none, none)
-        pairs = [self._flows(first, second) for first, second in pairwise(states)]
+        pairs = [self.flows(first, second) for first, second in pairwise(states)]
         return Flows(*(torch.stack(side, dim=1) for side in zip(*pairs, strict=True)))
 
     @torch.no_grad()
@@ -168,7 +168,9 @@ class NetworkClip(ModuleClip):
             )
         )
 
-    def _flows(self, first: FrameState, second: FrameState) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def flows(self, first: FrameState, second: FrameState) -> tuple[Tensor, Tensor]:
+        """From a frame to the one after it and back, (1 2 h w), as they are kept with the first one's state."""
         if first.following is None or first.following[0] is not second:
             ahead = flow_between(first.expansion, second.expansion)
             first.following = (second, ahead, flow_between(second.expansion, first.expansion))
