@@ -29,6 +29,7 @@ from stinet.engines.onnx import OnnxClip
 from stinet.engines.openvino import OpenVinoClip
 from stinet.engines.ranges import ranges_file, read_ranges
 from stinet.evaluate import benchmark
+from stinet.infer.calls import prepare
 from stinet.model.clip import NetworkClip
 
 PHASES = ("prepare", "flow", "network")
@@ -60,7 +61,7 @@ def once(fn: ClipFunction, frames: Sequence[Tensor]) -> list[tuple[float, float]
     """Seconds of processor and clock for every phase."""
     times = [[0.5]] * (len(frames) - 1)
     marks = [_now()]
-    states = [fn.prepare(frame) for frame in frames]
+    states = prepare(fn, frames)
     marks.append(_now())
     nodes = fn.context(states, times)
     marks.append(_now())

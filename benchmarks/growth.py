@@ -24,6 +24,7 @@ from torch import Tensor
 from stinet import runtime
 from stinet.catalogue import clip_function
 from stinet.config import ClipFunction
+from stinet.infer.calls import run_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,7 @@ def once(fn: ClipFunction, point: Point, film: Sequence[Tensor]) -> float:
     """Seconds of the clock for the clip."""
     times = [[(k + 1) / (point.between + 1) for k in range(point.between)]] * (point.frames - 1)
     begin = time.perf_counter()
-    states = [fn.prepare(frame) for frame in film]
-    fn.run(states, times, fn.context(states, times))
+    run_whole(fn, film, times)
     return time.perf_counter() - begin
 
 

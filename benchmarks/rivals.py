@@ -23,6 +23,7 @@ from stinet.bench.rounds import in_turn, median, median_ratio
 from stinet.bench.subjects import Subject, build
 from stinet.config import ClipFunction
 from stinet.errors import StinetError
+from stinet.infer.calls import run_whole
 
 TIMES = ((0.5,),) * 3
 WAYS = ("torch:bfloat16", "openvino:bfloat16", "openvino:int8")
@@ -37,8 +38,7 @@ def once(function: ClipFunction, frames: torch.Tensor) -> Took:
     """One clip, from small frames to large ones."""
     wall, cpu = time.perf_counter(), time.process_time()
     with torch.inference_mode():
-        states = [function.prepare(frame) for frame in frames]
-        made = function.run(states, TIMES, function.context(states, TIMES))
+        made = run_whole(function, frames, TIMES)
     assert made.shape == (7, 3, 576, 720)
     return time.process_time() - cpu, time.perf_counter() - wall
 

@@ -131,8 +131,7 @@ def _tiled(
             def run(tile: Tile | None) -> Tensor:
                 return fn.run(states, times, nodes, tile)
 
-            keep = range(len(sharp))
-            made = by_tiles(run, size, scale=fn.scale, side_px=side, halo_px=halo_px, keep=keep)
+            made = by_tiles(run, size, scale=fn.scale, side_px=side, halo_px=halo_px, count=len(sharp))
             return (luma(made) - luma(sharp)).square()
 
         whole = errors(max(size))

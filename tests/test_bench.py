@@ -3,7 +3,7 @@
 import itertools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from stinet.bench.subjects import YARDSTICK, Subject, build, engines, on_threads
 from stinet.bench.whole import WholeRun, run_whole
 from stinet.bench.words import tables
 from stinet.catalogue import macs_per_pixel
-from stinet.config import PRESETS, ModelConfig
+from stinet.config import PRESETS, ModelConfig, Selective
 from stinet.errors import DeviceError, StinetError, UsageError
 from stinet.model.clip import NetworkClip
 
@@ -54,13 +54,13 @@ def test_multiply_adds_agree_with_those_of_the_list_of_models() -> None:
 
 
 def test_work_is_what_was_asked_for_and_not_what_came_out() -> None:
-    spent = Spent(prepared_px=300, runs=[((1, 1), 100), ((0,), 50)])
+    spent = Spent(prepared_px=300, runs=[((1, 1), 100.0), ((0,), 50.0)])
     assert spent.macs(XS) == 300 * features_macs(XS) + 100 * restore_macs(XS, (1, 1)) + 50 * restore_macs(XS, (0,))
 
 
 def test_features_on_the_fine_grid_are_counted_with_the_tiles_that_they_are_made_for() -> None:
     native = replace(XS, high="native", scale=2, channels=8, align_at="low")
-    spent = Spent(prepared_px=300, runs=[((1,), 100)])
+    spent = Spent(prepared_px=300, runs=[((1,), 100.0)])
     assert spent.macs(native) == 100 * (restore_macs(native, (1,)) + 2 * features_macs(native))
 
 
@@ -423,3 +423,22 @@ def test_a_clip_function_needs_no_gpu_to_be_recorded() -> None:
     made: Tensor = fn.run(states, ((0.5,),), fn.context(states, ((0.5,),)))
     assert made.shape == (3, 3, 64, 64)
     assert fn.look().macs(XS) == pytest.approx(256 * (2 * features_macs(XS) + restore_macs(XS, (1,))))
+
+
+def test_of_frames_that_nobody_wants_no_work_is_counted() -> None:
+    class Choosy(Repeat):
+        working_bytes_per_pixel = 0
+
+        def prepare_all(self, frames: Sequence[Any]) -> list[Any]:
+            return [self.prepare(frame) for frame in frames]
+
+        def run_some(self, wanted: Sequence[int], *given: Any) -> Tensor:
+            return self.run(*given)[list(wanted)]
+
+    recorder = Recorder(Choosy())
+    assert isinstance(recorder, Selective)
+    assert not isinstance(Recorder(Repeat()), Selective)
+    states = recorder.prepare_all([torch.rand(3, 6, 8)] * 3)
+    recorder.run_some([1, 2], states, [[0.5]] * 2, recorder.context(states, [[0.5]] * 2))
+    spent = recorder.look()
+    assert (spent.prepared_px, spent.runs) == (3 * 48, [((1, 1), 48 * 2 / 5)])

@@ -237,7 +237,7 @@ def test_a_picture_is_prepared_again_for_another_function() -> None:
     one, other = Repeat(), Repeat()
     picture = Picture(pictures(1)[0])
     for fn in (one, one, other, other):
-        picture.state(fn)
+        Picture.states([picture], fn)
     assert (one.prepared, other.prepared) == (1, 1)
     functions: list[ClipFunction] = [one, Elsewhere()]
     assert [isinstance(fn, Movable) for fn in functions] == [False, True]

@@ -45,8 +45,11 @@ class Spent:
     """Of the processor, by the thread that called it alone."""
     prepared_px: int = 0
     """Source pixels that went through `prepare`."""
-    runs: list[tuple[Lengths, int]] = field(default_factory=list)
-    """Of every `run` the in-between frames of each interval, and the source pixels of a frame."""
+    runs: list[tuple[Lengths, float]] = field(default_factory=list)
+    """Of every `run` the in-between frames of each interval, and the source pixels of a frame.
+
+    Where not all frames were wanted, so much less of them: what context takes then is not counted as work done.
+    """
 
     def macs(self, config: ModelConfig) -> float:
         """Multiply-adds of a network of these settings."""
@@ -85,6 +88,11 @@ class Recorder:
         self.spent.prepared_px += frame.shape[-2] * frame.shape[-1]
         return self._timed(lambda: self.fn.prepare(frame))
 
+    def prepare_all(self, frames: Sequence[Any]) -> list[Any]:
+        """As `fn`, if it can."""
+        self.spent.prepared_px += sum(frame.shape[-2] * frame.shape[-1] for frame in frames)
+        return self._timed(lambda: self.fn.prepare_all(frames))  # pyright: ignore[reportAttributeAccessIssue]
+
     def context(self, states: Sequence[Any], times: Sequence[Sequence[float]]) -> Any:
         """As `fn`."""
         return self._timed(lambda: self.fn.context(states, times))
@@ -93,7 +101,19 @@ class Recorder:
         """As `fn`."""
         made: Tensor = self._timed(lambda: self.fn.run(states, times, nodes, tile))
         px = made.shape[-2] * made.shape[-1] // self.scale**2
-        self.spent.runs.append((tuple(len(row) for row in times[: len(states) - 1]), px))
+        self.spent.runs.append((tuple(len(row) for row in times[: len(states) - 1]), float(px)))
+        return made
+
+    def run_some(
+        self, wanted: Sequence[int], states: Sequence[Any], times: Sequence[Sequence[float]], nodes: Any,
+        tile: Tile | None = None,
+    ) -> Any:  # fmt: skip
+        """As `fn`, if it can."""
+        fn: Any = self.fn
+        made: Tensor = self._timed(lambda: fn.run_some(wanted, states, times, nodes, tile))
+        lengths = tuple(len(row) for row in times[: len(states) - 1])
+        px = made.shape[-2] * made.shape[-1] // self.scale**2
+        self.spent.runs.append((lengths, px * len(wanted) / (len(states) + sum(lengths))))
         return made
 
     def _timed(self, call: Callable[[], Any]) -> Any:

@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +37,8 @@ from stinet.catalogue import weights_file
 from stinet.checkpoint import read_header
 from stinet.config import PRESETS, ClipFunction, ReadConfig, TileConfig
 from stinet.errors import InputError, StinetError
-from stinet.infer.ladder import CORE, Runner
+from stinet.infer.calls import run_whole
+from stinet.infer.ladder import Runner, context_factor
 from stinet.upscale.report import bytes_text
 from stinet.video.frame import Notes, VideoInfo
 from stinet.video.source import open_source
@@ -224,7 +224,7 @@ class _Trial:
             why = str(self.error) if self.error else "not tried: out of time"
             return Tried(subject=self.subject, why_not=why)
         per_px = median(self.seconds_per_px) if self.seconds_per_px else self.rough
-        context = 1 + 2 * self.fn.reach / CORE
+        context = context_factor(self.fn)
         rate = 1 / (per_px * info.width * info.height * context)
         frames = _frames_out(info)
         return Tried(
@@ -240,8 +240,7 @@ class _Trial:
         times = _TIMES[: len(part) - 1]
         begin = self._clock()
         with torch.inference_mode():
-            states = [fn.prepare(frame) for frame in part]
-            made: Any = fn.run(states, times, fn.context(states, times))
+            made = run_whole(fn, part, times)
             finish(made.device.type)
         spent = self._clock() - begin
         return spent / (made.shape[0] * part[0].shape[-2] * part[0].shape[-1])

@@ -29,12 +29,13 @@ from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
 from stinet import runtime
-from stinet.config import ClipFunction, Movable, Selective, Tile, TileConfig
+from stinet.config import ClipFunction, Movable, Selective, TileConfig
 from stinet.errors import DeviceError, ModelError
+from stinet.infer.calls import prepare, run
 from stinet.infer.tiles import BYTES_PER_PIXEL, by_tiles, fitting_size_px, smallest_size_px
 from stinet.video.frame import Notes
 
-__all__ = ["CORE", "LONG_CORE", "Picture", "Runner"]
+__all__ = ["CORE", "LONG_CORE", "Picture", "Runner", "context_factor"]
 
 CORE = 8
 """Source intervals of a window when nobody says: more repeat less context and relate more frames, for more memory."""
@@ -56,6 +57,12 @@ _FIRST = 4
 """Windows after which everything has had its full size once; the first one may be shorter."""
 
 
+def context_factor(fn: ClipFunction) -> float:
+    """How many times the work of its own frames a window of `CORE` intervals is, with its context; roughly."""
+    # a selective function refines the first and the last frame of the context once more, and finishes one of them
+    return 1 + 1.5 / (2 * CORE) if isinstance(fn, Selective) else 1 + 2 * fn.reach / CORE
+
+
 class Picture:
     """A source picture and what a clip function has prepared of it, once and only when it is needed."""
 
@@ -68,23 +75,15 @@ class Picture:
         """Height, width."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
-    def state(self, fn: ClipFunction) -> Any:
-        """What `fn` has prepared; anew when it is another function than before."""
-        if self._state is None or self._state[0] is not fn:
-            self._state = None  # the old one is freed before the new one is made
-            self._state = (fn, fn.prepare(self._scaled()))
-        return self._state[1]
-
     @staticmethod
     def states(pictures: "Sequence[Picture]", fn: ClipFunction) -> list[Any]:
-        """What `fn` has prepared of all of them."""
-        if isinstance(fn, Selective):
-            new = [picture for picture in pictures if picture._state is None or picture._state[0] is not fn]
-            for picture in new:
-                picture._state = None
-            for picture, state in zip(new, fn.prepare_all([picture._scaled() for picture in new]), strict=True):
-                picture._state = (fn, state)
-        return [picture.state(fn) for picture in pictures]
+        """What `fn` has prepared of all of them; anew where it was another function before."""
+        new = [picture for picture in pictures if picture._state is None or picture._state[0] is not fn]
+        for picture in new:
+            picture._state = None  # the old one is freed before the new one is made
+        for picture, state in zip(new, prepare(fn, [picture._scaled() for picture in new]), strict=True):
+            picture._state = (fn, state)
+        return [picture._state[1] for picture in pictures if picture._state is not None]
 
     def _scaled(self) -> Float[Tensor, "3 h w"]:
         scaled = np.divide(self.pixels, np.iinfo(self.pixels.dtype).max, dtype=np.float32)
@@ -322,26 +321,14 @@ def _made(
     fn = rung.fn
     states = Picture.states(clip, fn)
     nodes = fn.context(states, times)
-
-    def run(tile: Tile | None) -> Float[Tensor, "k 3 th tw"]:
-        if isinstance(fn, Selective):
-            return fn.run_some(keep, states, times, nodes, tile)
-        return _kept(fn.run(states, times, nodes, tile), keep)
-
     return by_tiles(
-        run,
+        lambda tile: run(fn, keep, states, times, nodes, tile),
         clip[0].size,
         scale=fn.scale,
         side_px=rung.tile_px,
         halo_px=halo_px,
         count=len(keep),
     )
-
-
-def _kept(frames: Float[Tensor, "u 3 h w"], keep: Sequence[int]) -> Float[Tensor, "k 3 h w"]:
-    is_run = list(keep) == list(range(keep[0], keep[0] + len(keep)))  # as of every window: no copy is made
-    chosen = frames[keep[0] : keep[-1] + 1] if is_run else frames[list(keep)]
-    return chosen.detach().to("cpu", torch.float32)
 
 
 def _moved(fn: ClipFunction, state: Mapping[str, Any]) -> ClipFunction:

@@ -6,6 +6,8 @@ from dataclasses import replace
 import torch
 
 from stinet.config import ClipFunction
+from stinet.infer.calls import run_whole
+from stinet.infer.ladder import context_factor
 from stinet.upscale.plan import Plan
 
 __all__ = ["with_seconds"]
@@ -29,8 +31,7 @@ def with_seconds(plan: Plan, fn: ClipFunction) -> Plan:
     times = [tuple((j + 1) / per_interval for j in range(per_interval - 1))] * (_SOURCES - 1)
 
     def work() -> int:
-        states = [fn.prepare(frame) for frame in frames]
-        return len(fn.run(states, times, fn.context(states, times), None))
+        return len(run_whole(fn, frames, times))
 
     with torch.inference_mode():
         work()  # threads start and memory is laid out outside the timing
@@ -38,5 +39,4 @@ def with_seconds(plan: Plan, fn: ClipFunction) -> Plan:
         made = work()
         spent = time.perf_counter() - begin
     area = plan.info.height * plan.info.width / (height * width)
-    context = 1 + 2 * fn.reach / 8
-    return replace(plan, seconds=spent / made * area * context * plan.frames_expected)
+    return replace(plan, seconds=spent / made * area * context_factor(fn) * plan.frames_expected)
