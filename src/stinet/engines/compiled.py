@@ -10,9 +10,10 @@ how a graph is computed (`_infer`).
 
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
@@ -54,15 +55,14 @@ def write_graph(net: STINet, kind: str, ranges: Ranges | None = None) -> openvin
     raise ValueError(f"no graph is called {kind!r}")
 
 
-@dataclass(slots=True, eq=False)
-class _Refined:
+class _Refined(NamedTuple):
     """A frame's maps after ST-LR."""
 
     beside: tuple[int, ...]
     """Numbers of the moments before and after: other neighbours make other maps."""
     maps: Float[Tensor, "2 c h w"]
-    seen: list[Seen] = field(default_factory=list)
-    """What ST-GR sees of L and H, once it has looked."""
+    seen: list[Seen]
+    """What ST-GR sees of L and H."""
 
 
 @dataclass(slots=True, eq=False)
@@ -171,9 +171,9 @@ class GraphClip:
         line = Timeline.of(len(states), [tuple(row) for row in times] if len(states) > 1 else ())
         assert nodes is not None
         flows = [_cut(side[0], tile) for side in nodes]
-        moments = self._moments(states, line, flows, tile, is_kept=tile is None and isinstance(nodes, _OwnFlows))
-        maps, factors = self._related(moments, line, flows)
-        final = self._finished(wanted, moments, maps, factors, line)
+        is_kept = tile is None and isinstance(nodes, _OwnFlows)
+        moments, maps = self._refined(states, line, flows, tile, is_kept=is_kept)
+        final = self._finished(wanted, moments, maps, self._factors(moments, maps, line), line)
         if not final.sum().isfinite():  # clamping would hide an overflow as a white pixel
             final.nan_to_num_(torch.nan, torch.nan, torch.nan)
         return final.clamp_(0, 1)
@@ -182,10 +182,10 @@ class GraphClip:
         """Fill `out` by the graph of that kind (`write_graph`); of what is given it may need a part."""
         raise NotImplementedError
 
-    def _moments(
+    def _refined(
         self, states: Sequence[Any], line: Timeline, flows: Sequence[Tensor], tile: Tile | None, *, is_kept: bool
-    ) -> list[_Moment]:
-        """All frames of the clip in order of time, before ST-LR."""
+    ) -> tuple[list[_Moment], list[Tensor]]:
+        """All frames of the clip in order of time, and their maps after ST-LR."""
         given: list[_Moment] = [
             state.moment if is_kept else _Moment(_cut(state.moment.maps, tile), _cut(state.moment.base, tile))
             for state in states
@@ -193,23 +193,47 @@ class GraphClip:
         made: list[_Moment | None] = [None] * len(line.between)
         if is_kept:
             made = [states[interval].made.get((given[interval + 1].number, tau)) for interval, tau in line.between]
-        missing = [place for place, moment in enumerate(made) if moment is None]
-        intervals, taus = [line.between[place][0] for place in missing], [line.between[place][1] for place in missing]
-        new = self.lanes.each(
-            self._between,
-            [given[interval] for interval in intervals],
-            [given[interval + 1] for interval in intervals],
-            [[side[interval : interval + 1] for side in flows] for interval in intervals],
-            taus,
-        )
-        fresh = iter(new)
-        both = [*given, *(next(fresh) if moment is None else moment for moment in made)]
+        modules = len(self.net.local)
+        with self.lanes.work() as work:
+            ends = [
+                moment
+                or work.begin(
+                    self._between, *given[interval : interval + 2], [side[interval, None] for side in flows], tau
+                )
+                for moment, (interval, tau) in zip(made, line.between, strict=True)
+            ]
+            both = [*given, *ends]
+            ordered = [both[place] for place in line.order]
+            if modules == 1:  # a frame can be refined as soon as its neighbours are there
+                for place in range(len(ordered)):
+                    work.begin(self._refine, ordered, place, line, flows)
+        moments = [_known(one) for one in ordered]
         if is_kept:
             for state in states:
                 state.made = {}
-            for (interval, tau), moment in zip(line.between, both[len(given) :], strict=True):
-                states[interval].made[given[interval + 1].number, tau] = moment
-        return [both[place] for place in line.order]
+            for end, (interval, tau) in zip(ends, line.between, strict=True):
+                states[interval].made[given[interval + 1].number, tau] = _known(end)
+        maps = [moment.maps if moment.refined is None else moment.refined.maps for moment in moments]
+        if modules > 1:
+            maps = [moment.maps for moment in moments]
+            places = range(len(moments))
+            for module in range(modules):
+                maps = self.lanes.each(lambda place, module=module, maps=maps: self._local(
+                    module, moments, maps, place, line, flows
+                ), places)  # fmt: skip
+        return moments, maps
+
+    def _refine(
+        self, moments: Sequence["_Moment | Future[_Moment]"], place: int, line: Timeline, flows: Sequence[Tensor]
+    ) -> None:
+        """ST-LR of one frame by a network of one module, unless it has been refined between the same neighbours."""
+        beside = {index: _known(moments[index]) for index in (line.previous[place], place, line.following[place])}
+        own = beside[place]
+        numbers = beside[line.previous[place]].number, beside[line.following[place]].number
+        if own.refined is None or own.refined.beside != numbers:
+            maps = {index: moment.maps for index, moment in beside.items()}
+            made = self._local(0, beside, maps, place, line, flows)
+            own.refined = _Refined(numbers, made, self._seen(made))
 
     def _between(self, left: _Moment, right: _Moment, flows: Sequence[Tensor], tau: float) -> _Moment:
         """ST-FI of one in-between frame."""
@@ -226,85 +250,39 @@ class GraphClip:
         self._infer("between", given | _grids(height, width), out)
         return _Moment(maps, blend, Between(to_left, to_right, mismatch))
 
-    def _related(
-        self, moments: Sequence[_Moment], line: Timeline, flows: Sequence[Tensor]
-    ) -> tuple[list[Tensor], Float[Tensor, "u 2 c 1 1"] | None]:
-        """Every frame's maps after ST-LR, and what ST-GR multiplies them by."""
-        sides = self._neighbour_flows(moments, line, flows)
-        numbers = [(moments[a].number, moments[b].number) for a, b in zip(line.previous, line.following, strict=True)]
-        maps = [moment.maps for moment in moments]
-        if modules := len(self.net.local):
-            for module in range(modules - 1):
-                maps = self._refined(module, maps, line, sides, range(len(maps)))
-            stale = [
-                index for index, (moment, beside) in enumerate(zip(moments, numbers, strict=True))
-                if modules > 1 or moment.refined is None or moment.refined.beside != beside
-            ]  # fmt: skip
-            made = self._refined(modules - 1, maps, line, sides, stale)
-            for index, part in zip(stale, made, strict=True):
-                moments[index].refined = _Refined(numbers[index], part)
-            maps = [moment.refined.maps for moment in moments if moment.refined is not None]
-        if not isinstance(self.net.relate, Relate):
-            return maps, None
-        seen = self.lanes.each(self._seen, moments)
-        levels = [_joined([one[level] for one in seen]) for level in range(2)]
-        factors = torch.cat(self.net.relate.factors(levels, line.stamps))  # (2 u c)
-        return maps, factors.transpose(0, 1)[..., None, None].contiguous()
-
-    def _refined(
-        self, module: int, maps: Sequence[Tensor], line: Timeline, sides: Sequence[Sequence[Tensor]],
-        places: Sequence[int],
-    ) -> list[Tensor]:  # fmt: skip
-        """ST-LR of the frames at these places."""
-        return self.lanes.each(
-            lambda place: self._local(
-                module,
-                [maps[place], maps[line.previous[place]], maps[line.following[place]]],
-                [side[place] for side in sides],
-            ),
-            places,
-        )
-
-    def _local(self, module: int, maps: Sequence[Tensor], flows: Sequence[Tensor]) -> Float[Tensor, "2 c h w"]:
-        """ST-LR of one frame: its own maps, those before and after it, and the flows there."""
-        made = torch.empty_like(maps[0])
-        given = dict(zip(("own", "before", "after", "to_before", "to_after"), (*maps, *flows), strict=True))
+    def _local(
+        self, module: int, moments: Any, maps: Any, place: int, line: Timeline, flows: Sequence[Tensor]
+    ) -> Float[Tensor, "2 c h w"]:
+        """ST-LR of the frame at a place; `moments` and `maps` hold it and its neighbours by their places."""
+        before, after = line.previous[place], line.following[place]
+        made = torch.empty_like(maps[place])
+        to_before, to_after = _neighbour_flows(moments[place], place, line, flows)
+        given = {
+            "own": maps[place], "before": maps[before], "after": maps[after],
+            "to_before": to_before, "to_after": to_after,
+        }  # fmt: skip
         self._infer(f"local {module}", given | _grids(*made.shape[-2:]), [made])
         return made
 
-    def _neighbour_flows(
-        self, moments: Sequence[_Moment], line: Timeline, flows: Sequence[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """From every frame to the ones before and after it: Eq. (1), refined flows where there are some."""
-        ahead, back = flows
-        none = moments[0].base.new_zeros(1, 2, *moments[0].base.shape[-2:])
-        last = len(moments) - 1
-        sides: tuple[list[Tensor], list[Tensor]] = [], []
-        for index, (moment, *factors) in enumerate(zip(moments, *neighbour_factors(line), strict=True)):
-            interval = line.position(index)[0]
-            if moment.between is not None:
-                given = moment.between.to_left, moment.between.to_right
-            else:
-                given = (
-                    none if index == 0 else back[interval - 1 : interval],
-                    none if index == last else ahead[interval : interval + 1],
-                )
-            for side, flow, factor in zip(sides, given, factors, strict=True):
-                side.append(flow if factor == 1 or flow is none else flow * factor)
-        return sides
-
-    def _seen(self, moment: _Moment) -> list[Seen]:
+    def _seen(self, maps: Float[Tensor, "2 c h w"]) -> list[Seen]:
         """What ST-GR sees of a frame's L and H."""
-        relate, refined = self.net.relate, moment.refined
-        assert isinstance(relate, Relate)
-        if refined is not None and refined.seen:
-            return refined.seen
-        maps = moment.maps if refined is None else refined.maps
+        if not isinstance(self.net.relate, Relate):
+            return []
         grid = (maps.shape[-2], maps.shape[-1])
-        seen = [relate.look(level, 1, grid) for level in maps.split(1)]
-        if refined is not None:
-            refined.seen.extend(seen)
-        return seen
+        return [self.net.relate.look(level, 1, grid) for level in maps.split(1)]
+
+    def _factors(
+        self, moments: Sequence[_Moment], maps: Sequence[Tensor], line: Timeline
+    ) -> Float[Tensor, "u 2 c 1 1"] | None:
+        """What ST-GR multiplies every frame's maps by."""
+        if not isinstance(self.net.relate, Relate):
+            return None
+        is_there = len(self.net.local) == 1
+        seen = [moment.refined.seen for moment in moments if is_there and moment.refined is not None]
+        seen = seen or self.lanes.each(self._seen, maps)
+        levels = [_joined([one[level] for one in seen]) for level in range(2)]
+        factors = torch.cat(self.net.relate.factors(levels, line.stamps))  # (2 u c)
+        return factors.transpose(0, 1)[..., None, None].contiguous()
 
     def _finished(
         self,
@@ -325,28 +303,56 @@ class GraphClip:
             if place not in pixels:
                 pixels[place] = torch.empty_like(out[0])
 
-        def finish(place: int) -> None:
+        def heads(place: int, *shares: Tensor) -> None:
             moment, tau = moments[place], line.position(place)[1]
             given = {"maps": maps[place], "base": moment.base}
             if factors is not None:
                 given["factors"] = factors[place]
+            if shares and moment.between is not None:
+                given |= {"log_tau": _single(np.log(tau)), "log_rest": _single(np.log(1 - tau))}
+                given["mismatch"] = moment.between.mismatch
             rows = pixels[place].view(1, height, scale, width, 3 * scale)
-            if place not in beside or moment.between is None:
-                self._infer("heads", given, [rows])
-                return
-            given |= {"log_tau": _single(np.log(tau)), "log_rest": _single(np.log(1 - tau))}
-            shares = torch.empty(1, 3, scale * height, scale * width)
-            self._infer("heads between", given | {"mismatch": moment.between.mismatch}, [rows, shares])
-            own, *others = (pixels[one].permute(2, 0, 1)[None] for one in (place, *beside[place]))
-            compose_frame(own, others, (moment.between.to_left, moment.between.to_right), shares)
+            self._infer("heads between" if shares else "heads", given, [rows, *shares])
 
-        self.lanes.each(finish, [place for place in pixels if place not in beside])
-        self.lanes.each(finish, made)  # composed of those
+        def compose(place: int) -> None:
+            between = moments[place].between
+            assert between is not None
+            shares = torch.empty(1, 3, scale * height, scale * width)
+            heads(place, shares)
+            for neighbour in beside[place]:
+                begun[neighbour].result()
+            own, *others = (pixels[one].permute(2, 0, 1)[None] for one in (place, *beside[place]))
+            compose_frame(own, others, (between.to_left, between.to_right), shares)
+
+        with self.lanes.work() as work:
+            begun = {place: work.begin(heads, place) for place in pixels if place not in beside}
+            for place in made:
+                work.begin(compose, place)
         return out.permute(0, 3, 1, 2)
 
 
 def _cut(x: Tensor, tile: Tile | None) -> Float[Tensor, "..."]:
     return (x if tile is None else x[..., tile.top : tile.bottom, tile.left : tile.right]).contiguous()
+
+
+def _known(moment: "_Moment | Future[_Moment]") -> _Moment:
+    return moment if isinstance(moment, _Moment) else moment.result()
+
+
+def _neighbour_flows(moment: _Moment, place: int, line: Timeline, flows: Sequence[Tensor]) -> list[Tensor]:
+    """From a frame to the ones before and after it: Eq. (1), refined flows where there are some."""
+    interval = line.position(place)[0]
+    if moment.between is not None:
+        given = moment.between.to_left, moment.between.to_right
+    else:
+        ahead, back = flows
+        none = moment.base.new_zeros(1, 2, *moment.base.shape[-2:])
+        given = (
+            none if place == 0 else back[interval - 1, None],
+            none if place == len(line.order) - 1 else ahead[interval, None],
+        )
+    factors = [side[place] for side in neighbour_factors(line)]
+    return [flow if factor == 1 else flow * factor for flow, factor in zip(given, factors, strict=True)]
 
 
 def _joined(seen: Sequence[Seen]) -> Seen:

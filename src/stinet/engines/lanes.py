@@ -7,13 +7,14 @@ one; two frames by a thread each wait for nobody. On two cores that takes two th
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["Lanes"]
+__all__ = ["Lanes", "Work"]
 
 _MOST = 4
 """Each lane takes working memory of its own; more threads than that share a frame."""
@@ -32,29 +33,24 @@ class Lanes:
         self._pool: ThreadPoolExecutor | None = None
 
     def each(self, function: Callable[..., Made], *given: Sequence[Any]) -> list[Made]:
-        """What `function` makes of the first of everything given, of the second, and so on.
+        """What `function` makes of the first of everything given, of the second, and so on."""
+        with self.work() as work:
+            begun = [work.begin(function, *row) for row in zip(*given, strict=True)]
+        return [one.result() for one in begun]
 
-        When one fails or the user interrupts, those that have begun end first; nothing goes on behind the back of who
-        handles it.
+    @contextmanager
+    def work(self) -> "Iterator[Work]":
+        """Tasks that are begun inside are done, all of them, when it ends.
+
+        When one fails or the user interrupts, those that have begun end first and others never begin: nothing goes on
+        behind the back of who handles it.
         """
-        rows = list(zip(*given, strict=True))
-        if self.count == 1:
-            return [function(*row) for row in rows]
-        is_inference = torch.is_inference_mode_enabled()  # of this thread alone
-
-        def run(row: tuple[Any, ...]) -> Made:
-            with torch.inference_mode(is_inference), torch.no_grad():
-                return function(*row)
-
-        futures = [self._threads().submit(run, row) for row in rows]
+        work = Work(self._threads() if self.count > 1 else None)
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            yield work
+            work.settle(is_wanted=True)
         finally:
-            for future in futures:
-                future.cancel()
-            wait(futures)
-        failed = [future for future in futures if not future.cancelled() and future.exception() is not None]
-        return [future.result() for future in failed or futures]
+            work.settle(is_wanted=False)
 
     def _threads(self) -> ThreadPoolExecutor:
         """In each of them torch uses the threads of a lane."""
@@ -77,3 +73,39 @@ class Lanes:
 
                 cv2.setNumThreads(self.width)  # its own threads would serve all lanes at once, in turn
         return self._pool
+
+
+class Work:
+    """Tasks in the order in which they were begun; one may wait for the result of an earlier one."""
+
+    def __init__(self, pool: ThreadPoolExecutor | None) -> None:
+        self._pool = pool
+        self._begun: list[Future[Any]] = []
+        self._is_inference = torch.is_inference_mode_enabled()  # of this thread alone
+
+    def begin(self, function: Callable[..., Made], *given: Any) -> "Future[Made]":
+        """Let a lane do it; without lanes it is done at once."""
+        if self._pool is None:
+            future: Future[Made] = Future()
+            future.set_result(function(*given))
+            return future
+
+        def run() -> Made:
+            with torch.inference_mode(self._is_inference), torch.no_grad():
+                return function(*given)
+
+        future = self._pool.submit(run)
+        self._begun.append(future)
+        return future
+
+    def settle(self, *, is_wanted: bool) -> None:
+        """Wait for what has begun; where nobody wants it any more, begin nothing else."""
+        if is_wanted:
+            wait(self._begun, return_when=FIRST_EXCEPTION)
+        for future in self._begun:
+            future.cancel()
+        wait(self._begun)
+        if is_wanted:
+            for future in self._begun:
+                if not future.cancelled():
+                    future.result()
