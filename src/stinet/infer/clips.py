@@ -146,8 +146,9 @@ def windows(
 
     `period` is the nominal source period in seconds, `tick` the precision of source times, `is_constant_rate` as the
     container declares it, `core` the source frames whose outputs a window makes (0: the runner chooses), `first_core`
-    those of the film's first window (0: as many; fewer show something sooner), `size` the (height, width) of the output
-    where it is not the function's own. `result` counts what is drawn.
+    those of the film's first window (0: as many; fewer show something sooner, with no more context behind them than
+    they need), `size` the (height, width) of the output where it is not the function's own. `result` counts what is
+    drawn.
     """
     result = Result() if result is None else result
     film = Film(rule, result, runner.notes, period=period, tick=tick, is_constant_rate=is_constant_rate)
@@ -200,6 +201,7 @@ def _cuts(
 ) -> Iterator[tuple[_Cut, int]]:
     """Clips of the film, and how many frames the last one holds."""
     reach, ahead = runner.reach, runner.ahead
+    soon = max(reach, 1) if first_core else ahead  # context behind the first window
     held: deque[_Source] = deque()
     first = 0  # place in `held` of the first source frame whose outputs are still due
     now = core  # source frames of the next window
@@ -215,11 +217,11 @@ def _cuts(
         if step.is_apart:
             yield from ((cut, 0) for cut in _rest(held, first, core, runner))
             held.clear()
-            first, now = 0, core
+            first, now, soon = 0, core, ahead
         held.append(_Source.of(number, frame, step.early))
-        if len(held) >= first + now + ahead:
+        if len(held) >= first + now + soon:
             yield _cut(held, first, first + now, runner), 0
-            first, now = first + now, core
+            first, now, soon = first + now, core, ahead
             while first > reach:
                 held.popleft()
                 first -= 1
