@@ -10,7 +10,7 @@ from PIL import Image
 from figures.small_clips import write_clip
 from stinet.catalogue import clip_function
 from stinet.errors import InputError, UsageError
-from stinet.figures.films import Film, chosen_clips, flow_at, moving_box, shoot
+from stinet.figures.films import Film, chosen_clips, flow_at, moving_box, name_of, shoot
 from stinet.figures.slices import held, slices
 from stinet.figures.strips import crop_psnr_db, moments, strip
 from stinet.report.strips import Cell, Strip, draw_strips, enlarged
@@ -35,6 +35,14 @@ def test_a_film_has_the_truth_and_every_models_frames(film: Film, tmp_path: Path
 def test_a_clip_of_two_frames_makes_no_figure(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="three at least"):
         shoot(chosen_clips([write_clip(tmp_path / "short", 2)])[0], PEERS, 13)
+
+
+@pytest.mark.parametrize(("model", "name"), [
+    ("stinet-s", "stinet-s"), ("mine/net.safetensors", "net"), ("runs/full.seed-0/latest.safetensors", "full.seed-0"),
+    ("latest.safetensors", "latest"),
+])  # fmt: skip
+def test_weights_of_a_run_are_called_by_its_folder(model: str, name: str) -> None:
+    assert name_of(model) == name
 
 
 def test_clips_come_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from stinet.ops.farneback import expand, flow_between
 from stinet.ops.resample import upsample
 from stinet.report.pictures import Box, change_of, densest_box
 
-__all__ = ["Film", "as_levels", "chosen_clips", "flow_at", "moving_box", "shoot", "small_frames"]
+__all__ = ["Film", "as_levels", "chosen_clips", "flow_at", "moving_box", "name_of", "shoot", "small_frames"]
 
 Frames = UInt8[np.ndarray, "u h w 3"]
 
@@ -131,6 +131,12 @@ def moving_box(frame: UInt8[np.ndarray, "h w 3"], flow: Float[np.ndarray, "h w 2
             inner = np.arange(side)
             weight *= np.expand_dims((inner >= _BORDER_PX) & (inner < side - _BORDER_PX), 1 - axis)
     return densest_box(weight, height, width)
+
+
+def name_of(model: str) -> str:
+    """A model's name for a title; of the weights in a run's folder, which are all called alike, the folder's."""
+    path = Path(model)
+    return path.parent.name if path.stem in {"latest", "best"} and path.parent.name else path.stem
 
 
 def as_levels(frame: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:

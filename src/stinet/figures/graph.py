@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stinet.catalogue import network
 from stinet.errors import ModelError
-from stinet.figures.films import as_levels, chosen_clips, small_frames
+from stinet.figures.films import as_levels, chosen_clips, name_of, small_frames
 from stinet.model.relate import Edges, Relate, adjacency
 from stinet.model.stinet import STINet
 from stinet.model.timeline import Timeline
@@ -101,7 +101,7 @@ def draw_graph(source: Path, model: str, count: int, path: Path) -> str:
     )
     levels = ("L", "H") if net.config.branches == "both" else (net.config.branches[0].upper(),)
     shown = [as_levels(frame) for frame in graph.frames]
-    draw_matrices(maps, levels, shown, path, f"ST-GR of {Path(model).stem} on {clip.name}; even frames are given")
+    draw_matrices(maps, levels, shown, path, f"ST-GR of {name_of(model)} on {clip.name}; even frames are given")
     return summary(graph)
 
 

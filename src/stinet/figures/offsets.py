@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stinet.catalogue import network
 from stinet.errors import ModelError, UsageError
-from stinet.figures.films import as_levels, chosen_clips, small_frames
+from stinet.figures.films import as_levels, chosen_clips, name_of, small_frames
 from stinet.model.local import Align, Local, Side
 from stinet.model.stinet import STINet, clip_flows
 from stinet.ops.deform_conv import bound_offsets
@@ -122,7 +122,7 @@ def draw_offsets(
                 row.append(Arrows(title=title, field=field.numpy(), scale="learned offsets"))
                 told.append(f"{side} {title}")
         rows.append(row)
-    name = f"{Path(model).stem}, without: {Path(without).stem if without else 'the same, Inet passed by'}"
+    name = f"{name_of(model)}, without: {name_of(without) if without else 'the same, Inet passed by'}"
     draw_fields(rows, path, f"offsets of ST-LR on {clip.name}, frame {index}; {name}")
     return "; ".join(told)
 
