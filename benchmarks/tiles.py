@@ -18,7 +18,6 @@ Memory: what the process grows by at its peak, over one window of noise of that 
 """
 
 import argparse
-import resource
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
@@ -28,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stinet import runtime
 from stinet.catalogue import clip_function
 from stinet.config import ClipFunction, Tile, TileConfig
 from stinet.data.benchmarks import find_clips
@@ -97,11 +97,11 @@ def _memory(fn: NetworkClip, size: tuple[int, int], core: int, tile_px: int) -> 
     clip = [
         Frame(rgb=noise.integers(0, 256, (*size, 3), np.uint8), time=k * PERIOD) for k in range(core + 2 * fn.reach)
     ]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = runtime.peak_memory_bytes()
     drawn = windows(runner, clip, OutputRule(multiple=2), period=PERIOD, tick=PERIOD, core=core)
     for _ in next(drawn).frames():
         pass
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    grown = runtime.peak_memory_bytes() - before
     reckoned = runner.clip_bytes(size)
     print(
         f"| {size[1]}x{size[0]} | {core + fn.reach} | {runner.tile_px} | {fn.precision} | {grown / 2**20:,.0f} MiB | "
