@@ -63,7 +63,7 @@ class Lanes:
                 torch.set_num_threads(self.width)
                 started.wait()
 
-            self._pool = ThreadPoolExecutor(self.count, "stinet-lane")
+            self._pool = ThreadPoolExecutor(self.count, "lane")  # idle ones stay with the function
             for _ in range(self.count):
                 self._pool.submit(start)
             started.wait()
