@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -71,6 +72,7 @@ def assert_same(made: Sequence[Frame], wanted: Sequence[Frame]) -> None:
     MemoryError(),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("std::bad_alloc"),
+    cv2.error("(-4:Insufficient memory) Failed to allocate 24883200 bytes in function 'OutOfMemoryError'"),
 ], ids=str)  # fmt: skip
 def test_out_of_memory_makes_tiles_smaller_and_no_frame_is_lost(error: Exception) -> None:
     class Hungry(Repeat):

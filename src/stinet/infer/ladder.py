@@ -218,7 +218,7 @@ class Runner:
             try:
                 with torch.inference_mode():
                     return self._finite(clip, times, stamps)
-            except (RuntimeError, MemoryError) as error:
+            except Exception as error:  # of torch, the engine, OpenCV: each has a kind of its own
                 if not _is_out_of_memory(error):
                     raise
             self._descend(clip[0].size, len(clip) + sum(map(len, times)))
@@ -255,7 +255,7 @@ class Runner:
         while True:
             try:
                 return _made(rung, fresh, times, keep, self.tile.halo_px)
-            except (RuntimeError, MemoryError) as error:
+            except Exception as error:  # of torch, the engine, OpenCV: each has a kind of its own
                 if not _is_out_of_memory(error):
                     raise
             for picture in fresh:
@@ -371,5 +371,5 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 _SIGNS = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc",
-          "alloc_failed", "could not create a memory")  # fmt: skip
-"""What torch, CUDA, cuBLAS and oneDNN say in a RuntimeError when memory is short, in lower case."""
+          "alloc_failed", "could not create a memory", "insufficient memory")  # fmt: skip
+"""What torch, CUDA, cuBLAS, oneDNN and OpenCV say when memory is short, in lower case."""
