@@ -1,6 +1,6 @@
 """What every engine does that computes the graphs of graph.py: clips in, numpy in between, frames out.
 
-A clip is made frame by frame, by four small graphs: S-SR of a source frame, ST-FI of an in-between frame, ST-LR of a
+A clip is made frame by frame, by small graphs: S-SR of a source frame, ST-FI of an in-between frame, ST-LR of a
 frame and its neighbours, and the heads. Flows stay as they are in PyTorch, and so does ST-GR, which looks at a few
 numbers of every frame. What has been made of whole frames stays with their states as long as these live, so that
 windows that overlap make nothing twice; it depends on a frame and its neighbours alone, never on what was made before,

@@ -32,6 +32,7 @@ This file compiles nothing and holds no tensor of a clip.
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,6 +94,7 @@ def features_graph(net: STINet, ranges: Ranges | None = None) -> openvino.Model:
     return _model([low, high], [frames], "features")
 
 
+@lru_cache(maxsize=8)
 def neighbour_factors(line: Timeline) -> tuple[list[float], list[float]]:
     """What every output frame's flow to the one before and after it is, of a flow of its interval: Eq. (1).
 
@@ -602,18 +604,6 @@ class _Convolutions:
         weights = [_values(layer.weight)[list(outputs)] for layer in layers]
         bias = np.sum([_values(layer.bias)[list(outputs)] for layer in layers], axis=0)
         return _convolution(op.concat(list(given), 1), _constant(gain * np.concatenate(weights, axis=1)), gain * bias)
-
-    def together(self, x: Node, layers: Sequence[nn.Conv2d]) -> Node:
-        """Several layers of one shape that read the same numbers, their outputs one after the other."""
-        if len({self._ranges.get(layer) for layer in layers}) > 1:
-            return op.concat([self(x, layer) for layer in layers], 1)
-        outputs, side = sum(layer.out_channels for layer in layers), layers[0].kernel_size[0]
-        joint = nn.Conv2d(layers[0].in_channels, outputs, side, device="meta")  # draws no random numbers
-        for name in ("weight", "bias"):
-            setattr(joint, name, nn.Parameter(torch.cat([getattr(layer, name).detach() for layer in layers])))
-        if layers[0] in self._ranges:
-            self._ranges[joint] = self._ranges[layers[0]]
-        return self(x, joint)
 
     def blocks(self, x: Node, blocks: Any) -> Node:
         """Residual blocks: the sum keeps its precision, whatever the convolutions beside it have."""

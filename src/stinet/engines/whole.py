@@ -78,15 +78,10 @@ def _sizes(frames: Node, step: int) -> dict[str, Node]:
     seen = [_one_by_length(_counting(shape, axis, step), 0) for axis in (2, 3)]
     column, row = op.unsqueeze(rows, wholes(0, 1, 3)), op.unsqueeze(columns, wholes(0, 1, 2))
     at = pixels(op.gather(shape, wholes(2, 3), whole(0)))
-    size, turned = (
-        op.unsqueeze(op.gather(shape, wholes(*axes), whole(0)), wholes(0, 2, 3)) for axes in ((2, 3), (3, 2))
-    )
-    lowest = op.multiply(at, whole(-1))
+    turned = op.unsqueeze(op.gather(shape, wholes(3, 2), whole(0)), wholes(0, 2, 3))
     doubled = op.add(op.multiply(op.gather(at, wholes(1, 0), whole(1)), whole(2)), whole(1))
     share = _exact(op.concat([_one_by_length(row, 3), _one_by_length(column, 2)], 1))
     return {
-        "lowest": _float(lowest),
-        "highest": _float(op.add(op.add(size, whole(-1)), lowest)),
         "places": _exact(op.multiply(_float(op.add(doubled, op.multiply(turned, whole(-1)))), share)),
         "unit": _exact(op.add(share, share)),
         "per_pixel": _exact(op.multiply(*seen)),
@@ -105,11 +100,6 @@ def _one_by_length(line: Node, axis: int) -> Node:
 
 def _float(number: Node) -> Node:
     return _exact(op.convert(number, "f32"))
-
-
-def _turned(pair: Node) -> Node:
-    """(y, x) as (x, y) along the channels, and the other way round."""
-    return _exact(op.gather(pair, wholes(1, 0), whole(1)))
 
 
 def _exact(node: Node) -> Node:
