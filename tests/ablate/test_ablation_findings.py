@@ -9,7 +9,7 @@ from trials import config_of, plan_of, settle  # pyright: ignore[reportMissingIm
 
 from stinet.ablate.findings import T_95, find, set_of
 from stinet.ablate.pages import charts, facts, views, write_reports
-from stinet.ablate.plan import Job, Plan
+from stinet.ablate.plan import Job, Plan, open_plan
 from stinet.ablate.rows import rows_of
 
 CLIP = Path("clip.mkv")
@@ -145,6 +145,21 @@ def test_charts_show_deltas_with_the_papers_beside_them(plan: Plan) -> None:
     assert (paper.value, paper.spread) == (-0.64, None)
     assert ours.value == pytest.approx(-1.1)
     assert ours.spread == found[1].psnr.noise
+
+
+def test_the_chart_of_table_6_says_that_it_compares_with_tmnet(tmp_path: Path, plan: Plan) -> None:
+    own = with_results(tmp_path / "6", {"tmnet": (24.0, 24.1), "tmnet-mcl": (24.2, 24.3)}, tables=("6",))
+    assert "against TMNet," in charts(find(own, rows_of(("6",))))["6"].label
+    assert "against the full model," in charts(find(plan, rows_of(("3",))))["3"].label
+    assert facts(own)["Table VI"].startswith("its host is TMNet with channels 16")
+
+
+def test_table_5_is_said_to_be_trained_as_its_rows_are_and_not_as_those_from_nothing(tmp_path: Path) -> None:
+    config = config_of(CLIP, tmp_path, {"overrides": {}}, tables=("5",))
+    told = facts(open_plan(config, ("weights",), lambda _: None))
+    assert "go on from stinet-xs.safetensors" in told["Table V"]
+    assert "rate 0.0005 (cosine), l2, lambda_2 0.0015" in told["Table V"]
+    assert "training" not in told
 
 
 def test_what_failed_is_said_beside_its_table(tmp_path: Path) -> None:

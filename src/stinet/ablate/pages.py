@@ -4,12 +4,13 @@ In the ablation's folder: report.html (one file, needs no network), report.md wi
 say the budget, the data, the clips, what was left out and why, and how a verdict is made.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stinet.ablate.findings import Finding, find, provenances, set_of, sets_of
-from stinet.ablate.plan import Plan
-from stinet.ablate.rows import SETS, TABLES, rows_of
+from stinet.ablate.plan import Plan, start_of
+from stinet.ablate.rows import COMPACT_HOST, FULL, SETS, TABLES, rows_of
+from stinet.config import TrainConfig
 from stinet.evaluate.provenance import provenance
 from stinet.report.bars import Bar, Bars, save_bars
 from stinet.report.page import Cell, Column, Page, TableView, write_page
@@ -68,26 +69,30 @@ def charts(found: Sequence[Finding]) -> dict[str, Bars]:
         if rows:
             drawn[table] = Bars(
                 title=TABLES[table],
-                label="PSNR-Y against the full model, dB (whisker: noise)",
+                label=f"PSNR-Y against {_reference(group)}, dB (whisker: noise)",
                 series=("paper", "ours"),
                 rows=rows,
             )
     return drawn
 
 
+def _reference(found: Sequence[Finding]) -> str:
+    return "the full model" if found[0].row.against == FULL else "TMNet"
+
+
 def facts(plan: Plan) -> dict[str, str]:
     """How it was trained and measured: as the rows say, wherever and whenever each was done."""
     config, base = plan.config, plan.bases["nothing"]
-    about = provenances(plan, rows_of(config.tables, config.only)) or [provenance(device_of("auto"), base.seed)]
+    rows = rows_of(config.tables, config.only)
+    starts = {start_of(row, config) for row in rows} & plan.bases.keys()
+    about = provenances(plan, rows) or [provenance(device_of("auto"), base.seed)]
     timed = f" ({config.budget} at {plan.step_s:.3g} s a step of the full model)" if plan.step_s else ""
     lambda_1 = (
         f"{base.loss.perceptual:g}" if base.loss.perceptual else "0: no weights of VGG-19 were named (--vgg FILE)"
     )
     told = {
         "budget": f"{plan.steps:,} steps a training{timed}, the same for all rows; seeds: {config.seeds}",
-        "network": ", ".join([base.model, *(f"{name} {value}" for name, value in base.overrides.items())]),
-        "training": f"{base.batch} crops of {base.crop_px}x{base.crop_px}, rate {base.rate:g} ({base.schedule}),"
-        f" {base.loss.kind}, lambda_2 {base.loss.motion:g}",
+        **({"network": _network(base), "training": _training(base)} if "nothing" in starts else {}),
         "lambda_1": lambda_1,
         "data": Path(base.data).name if base.data else "the bundled clip, a few seconds of video",
         "measured on": f"{', '.join(path.name for path in plan.config.clips)}; frames: {config.variant}",
@@ -96,9 +101,27 @@ def facts(plan: Plan) -> dict[str, str]:
         "processor": _each(run["device"] for run in about),
         "date": " to ".join(dict.fromkeys(end(str(run["date"]) for run in about) for end in (min, max))),
     }
-    if "weights" in plan.bases:
-        told["Table V"] = f"its rows go on from {Path(plan.bases['weights'].start).name}"
+    if "weights" in starts:
+        going_on = plan.bases["weights"]
+        told["Table V"] = (
+            f"its rows go on from {Path(going_on.start).name}: {_network(going_on)}; {_training(going_on)}"
+        )
+    if "6" in config.tables and base.model != "stinet":
+        told["Table VI"] = f"its host is TMNet with {_settings(COMPACT_HOST)}"
     return told
+
+
+def _network(config: TrainConfig) -> str:
+    return ", ".join(filter(None, [config.model, _settings(config.overrides)]))
+
+
+def _settings(overrides: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in overrides.items())
+
+
+def _training(config: TrainConfig) -> str:
+    crops = f"{config.batch} crops of {config.crop_px}x{config.crop_px}"
+    return f"{crops}, rate {config.rate:g} ({config.schedule}), {config.loss.kind}, lambda_2 {config.loss.motion:g}"
 
 
 def _each(values: Iterable[object]) -> str:
