@@ -12,6 +12,7 @@ from stinet.errors import ConfigError
 from stinet.losses.total import Losses
 from stinet.model.lstm import ConvLstm
 from stinet.model.relate import Relate
+from stinet.ops.resample import upsample
 from stinet.peers.tmnet import Tmnet, TmnetConfig
 
 CONFIG = TmnetConfig(channels=8, groups=2, front_blocks=1, back_blocks=1, high_blocks=1, graph_channels=8)
@@ -85,6 +86,25 @@ def test_motion_consistency_is_a_setting_of_the_loss_and_its_gradient_reaches_tm
         (gradient,) = torch.autograd.grad(loss, net.extract.entry.weight)
         gradients.append(gradient)
     assert (gradients[1] - gradients[0]).abs().max() > 0.01 * gradients[0].abs().max()
+
+
+def test_with_a_residual_base_a_network_that_adds_nothing_enlarges_frames_and_their_blends() -> None:
+    net, frames = build(replace(CONFIG, residual_base=True, residual_gain=0.0)), torch.rand(2, 3, 3, 8, 8)
+    a, b, c = frames.unbind(1)
+    with torch.no_grad():
+        made = net(frames, ((0.25,), (0.5, 0.75))).final
+    expected = torch.stack([a, 0.75 * a + 0.25 * b, b, 0.5 * (b + c), 0.25 * b + 0.75 * c, c], dim=1)
+    torch.testing.assert_close(made, upsample(expected.flatten(0, 1), 4).unflatten(0, (2, 6)))
+
+
+def test_the_correction_of_a_residual_base_is_scaled() -> None:
+    frames = torch.rand(1, 2, 3, 8, 8)
+    with torch.no_grad():
+        none, small, large = (
+            build(replace(CONFIG, residual_base=True, residual_gain=gain))(frames).final for gain in (0.0, 0.1, 0.2)
+        )
+    torch.testing.assert_close(large - none, 2 * (small - none), atol=1e-5, rtol=1e-3)
+    assert (small - none).abs().max() > 1e-4
 
 
 def test_only_frames_at_other_times_change_with_time() -> None:

@@ -14,6 +14,9 @@ Beyond its paper, TMNet is the host of Table VI of STINet's. Each row is a setti
                       of its own like L's, and its frames are added to L's
     TMNet w/ ST-GR    `relate="graph"`: `model.relate.Relate` in the place of BDCL
     TMNet w/ MCL      none of this network's: `LossConfig.motion`
+
+For a short training there is `residual_base`, as in `ModelConfig`: the network then corrects an estimate that costs
+nothing, given frames and the blends between them, enlarged by bicubic.
 """
 
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ from stinet.model.pyramid import LEVELS, Deform, PairAlign, Pyramid, PyramidAlig
 from stinet.model.reconstruct import unfold
 from stinet.model.relate import Relate
 from stinet.model.timeline import Timeline
+from stinet.ops.resample import upsample
 from stinet.peers.parts import SCALE, Enlarge, Extract, RivalClipNet, blocks, enlarged, pairs_of
 
 __all__ = ["Branch", "Compare", "High", "Modulate", "Tmnet", "TmnetConfig"]
@@ -55,6 +59,8 @@ class TmnetConfig:
     graph_layers: Annotated[int, "GraphSAGE layers of ST-GR"] = 4
     graph_channels: Annotated[int, "inner channels of GraphSAGE"] = 256
     modulation: Annotated[float, "scale of f * g in f + modulation * f * g of ST-GR"] = 0.1
+    residual_base: Annotated[bool, "beyond TMNet's paper: corrects given frames and their blends, enlarged"] = False
+    residual_gain: Annotated[float, "constant on the correction"] = 0.05
 
     def __post_init__(self) -> None:
         """Refuse a network that cannot be built."""
@@ -211,6 +217,8 @@ class Tmnet(RivalClipNet):
         made = enlarged(self.enlarge, self.trunk(low) + clip)
         if self.high_frames is not None and high is not None:
             made = made + enlarged(self.high_frames.frames, high)
+        if self.config.residual_base:
+            made = self.config.residual_gain * made + upsample(_blends(frames, line), SCALE)
         return made.unflatten(0, (frames.shape[0], -1))
 
     def _related(self, low: Tensor, high: Tensor | None, line: Timeline) -> tuple[Tensor, Tensor | None]:
@@ -221,6 +229,15 @@ class Tmnet(RivalClipNet):
             return related, high
         count = len(line.order)
         return self.relate["low"](low, count), None if high is None else self.relate["high"](high, count)
+
+
+def _blends(frames: Float[Tensor, "b t 3 h w"], line: Timeline) -> Float[Tensor, "bu 3 h w"]:
+    """Given frames, and between them the mean of both by nearness."""
+    places = [line.position(index) for index in range(len(line.order))]
+    before = frames[:, [at for at, _ in places]]
+    after = frames[:, [min(at + 1, line.sources - 1) for at, _ in places]]
+    tau = frames.new_tensor([tau for _, tau in places]).view(-1, 1, 1, 1)
+    return torch.lerp(before, after, tau).flatten(0, 1)
 
 
 def _graph(c: TmnetConfig) -> Relate:
