@@ -317,6 +317,9 @@ class ModelConfig:
     flow_refined: Annotated[bool, "beyond the paper: Mnet sees the warped frames and corrects flows and blend"] = False
     # phase 2: ST-LR
     local_modules: Annotated[int, "ST-LR modules one after the other; Table I: without ST-LR is 0"] = 1
+    local_frames: Annotated[
+        Literal["all", "given"], "frames that ST-LR refines; beyond the paper: given, in-between ones are left to ST-FI"
+    ] = "all"
     branch_shared: Annotated[bool, "ST-LR weights shared between L and H (as released)"] = True
     deform_kernel: Annotated[int, "side of the deformable kernel"] = 3
     deform_groups: Annotated[int, "offset groups of the deformable kernel"] = 8

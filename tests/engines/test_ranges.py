@@ -10,7 +10,7 @@ from torch import nn
 from model.small_networks import COMPACT, build, clip
 from stinet.catalogue import WEIGHTS, network
 from stinet.engines.calibrate import Seen, fit_range, fit_ranges, look_at_inputs
-from stinet.engines.ranges import Range, ranges_file, read_ranges, write_ranges
+from stinet.engines.ranges import Range, joint_range, ranges_file, read_ranges, write_ranges
 from stinet.errors import CheckpointError
 
 RANGES = {"a.first": Range(-0.125, 3.5, (1.0, 0.25)), "b": Range(0.0, 1.0, (2.0,))}
@@ -122,8 +122,24 @@ def test_layers_that_read_the_same_numbers_share_a_range() -> None:
     seen = look_at_inputs(net, [list(clip(2, (12, 16))[0])])
     offsets = "local.0.weights.shared.offsets"
     ranges = fit_ranges(net, {name: one for name, one in seen.items() if name.startswith(offsets)})
-    same = {
-        ranges[f"{offsets}.{part}.{side}"] for part in ("centre", "neighbour") for side in ("previous", "following")
-    }
+    same = {ranges[f"{offsets}.centre.{side}"] for side in ("previous", "following")}
     assert len(same) == 1
     assert ranges[f"{offsets}.second.previous"] not in same
+
+
+def test_a_joint_range_holds_what_each_of_its_parts_holds() -> None:
+    first, second = Range(-1.0, 2.0, (1.0, 0.5, 3.0)), Range(-0.1, 0.9, (2.0, 4.0))
+    made = joint_range([first, second], [[0, 1, 2], [3, 2]])
+    ends = np.outer((made.low, made.high), made.scales)
+    for given, read in ((first, [0, 1, 2]), (second, [3, 2])):
+        for place, scale in zip(read, given.scales, strict=True):
+            slack = (ends[1, place] - ends[0, place]) / 255  # zero was brought to a level
+            assert ends[0, place] <= given.low * scale + slack
+            assert ends[1, place] >= given.high * scale - slack
+    levels = -made.low / ((made.high - made.low) / 255)
+    assert levels == pytest.approx(round(levels), abs=1e-6)
+
+
+def test_parts_with_the_same_ends_keep_them() -> None:
+    made = joint_range([Range(-1.0, 2.0, (1.0, 0.5)), Range(-1.0, 2.0, (0.5, 3.0))], [[0, 1], [1, 2]])
+    assert made == Range(-1.0, 2.0, (1.0, 0.5, 3.0))

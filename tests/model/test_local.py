@@ -70,7 +70,7 @@ def test_offsets_are_two_convolutions_of_the_concatenated_pair() -> None:
     torch.manual_seed(0)
     module = wake(MotionOffsets(8, 6))
     x = torch.randn(3, 8, 5, 7)
-    made = module(x, "previous", 1, [0, 0, 1], None)
+    made = module(x, x[[0, 0, 1]], "previous", None)
     centre, neighbour = module.centre["previous"], module.neighbour["previous"]
     first = functional.conv2d(
         torch.cat([x, x[[0, 0, 1]]], dim=1), torch.cat([centre.weight, neighbour.weight], dim=1),
@@ -188,6 +188,33 @@ def test_the_first_and_last_frame_are_their_own_neighbours(kind: str) -> None:
         )
     for one, of_three in zip(alone, three, strict=True):
         torch.testing.assert_close(of_three[1:2], one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_some_frames_the_others_stay_as_they_are(kind: str) -> None:
+    torch.manual_seed(0)
+    net = build(replace(KINDS[kind], flow_guided=False))
+    low, high = torch.randn(6, 8, 5, 6), torch.randn(6, 8, *((20, 24) if kind == "paper" else (5, 6)))
+    index = {"previous": [0, 0, 1], "following": [1, 2, 2]}
+    with torch.no_grad():
+        every, some = net.local[0](low, high, None, index), net.local[0](low, high, None, index, [0, 2])
+    for given, all_made, made in zip((low, high), every, some, strict=True):
+        torch.testing.assert_close(made[[0, 2, 3, 5]], all_made[[0, 2, 3, 5]])
+        assert torch.equal(made[[1, 4]], given[[1, 4]])
+
+
+def test_frames_in_between_can_be_left_to_st_fi() -> None:
+    frames, flows = clip(), some_flows()
+    made: dict[str, list[Tensor]] = {"all": [], "given": []}
+    for which, seen in made.items():
+        net = build(replace(COMPACT, local_frames=which, relate="none", composed=False))  # pyright: ignore
+        net.interpolate.register_forward_hook(lambda _m, _i, output, seen=seen: seen.append(output.low))  # pyright: ignore
+        net.local[0].register_forward_hook(lambda _m, _i, output, seen=seen: seen.append(output[0]))  # pyright: ignore
+        with torch.no_grad():
+            net(frames, (0.3,), flows)
+    torch.testing.assert_close(made["given"][1][::2], made["all"][1][::2])
+    assert torch.equal(made["given"][1][1::2], made["given"][0][1::2])
+    assert not torch.equal(made["all"][1][1::2], made["given"][0][1::2])
 
 
 def test_each_neighbour_is_seen() -> None:

@@ -218,6 +218,19 @@ def test_another_network_cannot_be_started_from(config: TrainConfig, tmp_path: P
         again(dataclasses.replace(config, overrides={}, out=str(tmp_path / "next"), start=state))
 
 
+def test_weights_that_fit_a_changed_network_are_taken_and_the_change_is_told(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    run = trained(config, 1)
+    told: list[str] = []
+    state = str(Path(config.out) / NEWEST)
+    changed = {**config.overrides, "local_frames": "given"}
+    other = dataclasses.replace(config, overrides=changed, out=str(tmp_path / "next"), start=state)
+    begun = again(other, told.append)
+    assert any("local_frames all -> given" in line for line in told)
+    torch.testing.assert_close(begun.net.state_dict(), run.net.state_dict())
+
+
 def test_starting_from_weights_starts_there(config: TrainConfig, tmp_path: Path) -> None:
     run = trained(config)
     file = tmp_path / "weights.safetensors"

@@ -10,7 +10,7 @@ that they were found for, since they fit no others. engines/calibrate.py finds t
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from torch import nn
 
 from stinet.errors import CheckpointError
 
-__all__ = ["Range", "Ranges", "as_plain", "from_plain", "ranges_file", "read_ranges", "write_ranges"]
+__all__ = ["Range", "Ranges", "as_plain", "from_plain", "joint_range", "ranges_file", "read_ranges", "write_ranges"]
 
 _DIGITS = 5
 """Of every number in a file."""
@@ -80,6 +80,28 @@ def from_plain(values: Mapping[str, Any]) -> dict[str, Range]:
         str(name): Range(float(low), float(high), tuple(map(float, scales)))
         for name, (low, high, scales) in values.items()
     }
+
+
+def joint_range(ranges: Sequence[Range], places: Sequence[Sequence[int]]) -> Range:
+    """What holds for all of some inputs: each is of those channels of one input, and several may hold a channel.
+
+    Where ends differ it is as wide as the widest, with 0 at a level as before.
+    """
+    first = ranges[0]
+    if any(given[:2] != first[:2] for given in ranges):
+        spans = [given.high - given.low for given in ranges]
+        low = min(given.low / span for given, span in zip(ranges, spans, strict=True))
+        high = max(given.high / span for given, span in zip(ranges, spans, strict=True))
+        step = (high - low) / 255
+        low = round(low / step) * step
+        high = low + 255 * step
+    else:
+        spans, (low, high) = [1.0] * len(ranges), first[:2]
+    scales = [0.0] * (1 + max(map(max, places)))
+    for given, span, read in zip(ranges, spans, places, strict=True):
+        for place, scale in zip(read, given.scales, strict=True):
+            scales[place] = max(scales[place], scale * span)
+    return Range(low, high, tuple(scales))
 
 
 def _hash(net: nn.Module) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "downscale_conv",
     "join_times",
     "leaky",
+    "put",
     "quieten",
     "residual_blocks",
     "take",
@@ -98,6 +99,19 @@ def take(x: Float[Tensor, "bt c h w"], batch: int, index: Sequence[int]) -> Floa
     rows = x.permute(0, 2, 3, 1).unflatten(0, (batch, count))
     picked = rows.index_select(1, torch.tensor(index, dtype=torch.long, device=x.device))
     return picked.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def put(
+    x: Float[Tensor, "bt c h w"], made: Float[Tensor, "bk c h w"], index: Sequence[int]
+) -> Float[Tensor, "bt c h w"]:
+    """Other frames `index` for every clip of a batch; the reverse of `take`."""
+    batch = made.shape[0] // len(index)
+    if made.shape[0] == x.shape[0]:
+        return made
+    rows = x.permute(0, 2, 3, 1).unflatten(0, (batch, -1)).to(made.dtype)
+    other = made.permute(0, 2, 3, 1).unflatten(0, (batch, -1))
+    places = torch.tensor(index, dtype=torch.long, device=x.device)
+    return rows.index_copy(1, places, other).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def join_times(

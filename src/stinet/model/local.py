@@ -5,8 +5,8 @@ motion offsets s^L, the same on H gives s^H; Inet lets the two exchange what the
 them to align the neighbour to t; convolutions fuse (aligned before, t, aligned after). The first (last) frame is its
 own neighbour.
 
-The first of the two convolutions acts on a concatenation, so it is computed as a sum: once for every frame as a
-centre and once for every frame as a neighbour. With `guided` flows the neighbour's half is warped by the flow, the
+The first of the two convolutions acts on a concatenation, so it is computed as a sum: of the frame as a centre and of
+another as a neighbour. With `guided` flows the neighbour's half is warped by the flow, the
 deformable sampling starts at the flow, and the learned offset is added to it: a zero offset then reads the warped
 neighbour.
 
@@ -15,6 +15,7 @@ Offsets are in pixels of the grid they are used on; what crosses from one grid t
 values scaled.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -22,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stinet.model.blocks import conv, downscale_conv, leaky, residual_blocks, take, upscale_conv
+from stinet.model.blocks import conv, downscale_conv, leaky, put, residual_blocks, take, upscale_conv
 from stinet.model.interpolate import enlarge_flow
 from stinet.ops.deform_conv import bound_offsets, deform_conv
 from stinet.ops.warp import warp
@@ -43,10 +44,10 @@ class MotionOffsets(nn.Module):
         self.second = nn.ModuleDict({side: conv(width, width) for side in SIDES})
 
     def forward(
-        self, x: Tensor, side: Side, batch: int, index: list[int], flow: Float[Tensor, "n 2 h w"] | None
+        self, x: Tensor, neighbour: Tensor, side: Side, flow: Float[Tensor, "n 2 h w"] | None
     ) -> Float[Tensor, "n s h w"]:
-        """Offsets s from every frame of `x` to its neighbour `index` on one side; `flow` leads there."""
-        beside = take(self.neighbour[side](x), batch, index)
+        """Offsets s from every frame of `x` to its neighbour on one side; `flow` leads there."""
+        beside = self.neighbour[side](neighbour)
         if flow is not None:
             beside = warp(beside, flow)
         return self.second[side](leaky(self.centre[side](x) + beside))
@@ -194,27 +195,37 @@ class Local(nn.Module):
         high: Float[Tensor, "bu c gh gw"] | None,
         flows: dict[Side, Tensor] | None,
         index: dict[Side, list[int]],
+        centres: Sequence[int] | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
-        """`flows[side]` and `index[side]` lead from every frame to its neighbour on that side."""
+        """`flows[side]` and `index[side]` lead from every frame to its neighbour on that side.
+
+        `centres` are the places of the frames to refine, all unless given; the others stay as they are.
+        """
         given = {name: x for name, x in (("low", low), ("high", high)) if x is not None}
         at = dict(given)  # features on the grid where they are aligned
         if self.stride_down is not None and high is not None:
             at["high"] = leaky(self.stride_down(high))
-        batch = next(iter(given.values())).shape[0] // len(index["previous"])
+        count = len(index["previous"])
+        batch = next(iter(given.values())).shape[0] // count
+        centres = list(range(count)) if centres is None else list(centres)
+        own = {name: take(x, batch, centres) for name, x in given.items()}
+        own_at = {name: take(x, batch, centres) for name, x in at.items()}
         aligned: dict[str, dict[Side, Tensor]] = {name: {} for name in given}
         for side in SIDES:
-            flow = flows[side] if self.guided and flows is not None else None
+            flow = take(flows[side], batch, centres) if self.guided and flows is not None else None
             grid_flow = {n: None if flow is None else enlarge_flow(flow, self.up if n == "high" else 1) for n in given}
-            offsets = self._offsets(at, side, batch, index[side], grid_flow)
-            for name, x in at.items():
-                neighbour = take(x, batch, index[side])
+            beside = {name: take(x, batch, [index[side][place] for place in centres]) for name, x in at.items()}
+            offsets = self._offsets(own_at, beside, side, grid_flow)
+            for name, neighbour in beside.items():
                 moved = self._of(name).align[side](neighbour, offsets[name], grid_flow[name])  # pyright: ignore
                 if name == "high" and self.stride_up is not None:
                     moved = self.stride_up[side](leaky(moved))
                 aligned[name][side] = moved
         fused = {
-            name: self._of(name).fusion(aligned[name]["previous"], x, aligned[name]["following"])
-            for name, x in given.items()
+            name: put(
+                given[name], self._of(name).fusion(aligned[name]["previous"], x, aligned[name]["following"]), centres
+            )
+            for name, x in own.items()
         }
         return fused.get("low"), fused.get("high")
 
@@ -225,14 +236,14 @@ class Local(nn.Module):
         return found
 
     def _offsets(
-        self, at: dict[str, Tensor], side: Side, batch: int, index: list[int], flow: dict[str, Tensor | None]
+        self, at: dict[str, Tensor], beside: dict[str, Tensor], side: Side, flow: dict[str, Tensor | None]
     ) -> dict[str, Tensor]:
         """Motion offsets for every branch, exchanged by Inet, or one set for both."""
         found: dict[str, Tensor] = {}
         for name in self.sources:
             finder = self._of(name).offsets
             assert finder is not None
-            found[name] = finder(at[name], side, batch, index, flow[name])
+            found[name] = finder(at[name], beside[name], side, flow[name])
         if self.exchange is not None:
             found["low"], found["high"] = self.exchange[side](found["low"], found["high"])
         if "low" in at and "low" not in found:

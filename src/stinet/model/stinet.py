@@ -158,8 +158,9 @@ class STINet(nn.Module):
         moves = None
         if made.to_previous is not None and made.to_following is not None:
             moves = {"previous": made.to_previous, "following": made.to_following}
+        refined = line.given if self.config.local_frames == "given" else None
         for module in self.local:
-            low, high = module(low, high, moves, neighbours)
+            low, high = module(low, high, moves, neighbours, refined)
         if isinstance(self.relate, Relate):
             low, high = self.relate(low, high, line.stamps)
         elif isinstance(self.relate, nn.ModuleDict):

@@ -67,6 +67,11 @@ class Timeline:
         """For every output frame the one after it; the last is its own."""
         return [min(index + 1, len(self.order) - 1) for index in range(len(self.order))]
 
+    @property
+    def given(self) -> list[int]:
+        """Where the source frames stand in the output."""
+        return [index for index, place in enumerate(self.order) if place < self.sources]
+
     def position(self, index: int) -> tuple[int, float]:
         """Interval and fraction of output frame `index`; a source frame i is (i, 0)."""
         place = self.order[index]

@@ -255,8 +255,14 @@ def _model_of(header: Mapping[str, Any], file: Path) -> ModelConfig:
 def _start_from(run: Run, file: Path, tell: Callable[[str], None]) -> None:
     """Take over a model's weights, or weights, average and moments of another run; steps count from 0."""
     tensors, header = load_tensors(file)
-    if asdict(_model_of(header, file)) != settings_of(run.net):
-        raise ConfigError(f"{file} is another network than this run's; choose its model and overrides")
+    was, own = asdict(_model_of(header, file)), settings_of(run.net)
+    if was != own:
+        saved = _part(tensors, "net.") if "done" in header else tensors
+        fits = _shapes(saved) == _shapes(run.net.state_dict())
+        if not fits or was.keys() != own.keys():
+            raise ConfigError(f"{file} is another network than this run's; choose its model and overrides")
+        changed = [f"{name} {was[name]} -> {value}" for name, value in own.items() if value != was[name]]
+        tell(f"the weights of {file} fit, but their network is changed: {', '.join(changed)}")
     if "done" in header:
         run.take_over(tensors, header)
         tell(
@@ -268,6 +274,10 @@ def _start_from(run: Run, file: Path, tell: Callable[[str], None]) -> None:
     run.average = {name: tensor.clone() for name, tensor in run.net.state_dict().items()}
     run.updates = int(header.get("about", {}).get("steps", 0))
     tell(f"starting from the weights of {file}, with fresh moments")
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
