@@ -37,6 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a kernel of 3x3": {"deform_kernel": 3},
     "two ST-LR modules, without Inet": {"local_modules": 2, "offset_interaction": False},
     "without ST-GR": {"relate": "none"},
+    "ST-LR of given frames": {"local_frames": "given"},
     "scale 2, without E^P": {"scale": 2, "edge_pixel": False},
 }
 TIMES = {"halves": (3, (0.5,)), "thirds": (2, (1 / 3, 2 / 3)), "none": (3, ()), "one frame": (1, (0.5,))}

@@ -42,6 +42,10 @@ VARIANTS = {
     "two ST-LR modules": {"local_modules": 2},
     "not composed": {"composed": False},
     "without Inet": {"offset_interaction": False},
+    "motion offsets of 16 channels": {"offset_channels": 16},
+    "motion offsets of 16 channels, without Inet": {"offset_channels": 16, "offset_interaction": False},
+    "ST-LR of given frames": {"local_frames": "given"},
+    "two ST-LR modules of given frames": {"local_frames": "given", "local_modules": 2},
     "without ST-GR": {"relate": "none"},
     "E^P at all pixels": {"edge_pixel_step": 1},
     "without E^P and E^F": {"edge_pixel": False, "edge_frame": False},
@@ -172,6 +176,16 @@ def test_nothing_is_made_twice_for_windows_that_overlap(fn: OpenVinoClip, monkey
     assert [made.count(kind) for kind in ("features", "between", "local 0")] == [0, 2, 6]
     fresh = [fn.prepare(frame) for frame in frames[2:]]
     assert torch.equal(again, fn.run(fresh, halves, fn.context(fresh, halves)))
+
+
+def test_frames_in_between_are_not_refined_where_the_network_leaves_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(OpenVinoClip, "_infer", lambda _self, kind, _given, _out: made.append(kind))
+    fn = OpenVinoClip(build(replace(COMPACT, local_frames="given")), threads=1, cache=tmp_path)
+    ran(fn, clip(3, (12, 16))[0], HALVES)
+    assert [made.count(kind) for kind in ("features", "between", "local 0")] == [3, 2, 3]
 
 
 def test_given_flows_are_not_those_of_an_earlier_run(fn: OpenVinoClip) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from stinet.ops.resample import downsample, downsample_uint8, quantize, resize, upsample
+from stinet.ops.resample import add_resized, downsample, downsample_uint8, quantize, resize, upsample
 
 
 def keys(x: float) -> float:
@@ -75,6 +75,14 @@ def test_enlarging_reproduces_a_quadratic(factor: int) -> None:
     large = upsample((x * x - 3 * x).view(1, 1, 1, -1).expand(1, 1, 4, -1), factor)[0, 0, 0]
     inner = slice(2 * factor, -2 * factor)
     torch.testing.assert_close(large[inner], (fine * fine - 3 * fine)[inner], atol=1e-9, rtol=0)
+
+
+def test_an_enlargement_can_be_added_to_interleaved_pixels() -> None:
+    image = torch.rand(3, 37, 21, generator=torch.Generator().manual_seed(0))
+    pixels = torch.rand(4 * 37, 4 * 21, 3, generator=torch.Generator().manual_seed(1))
+    expected = pixels + upsample(image[None], 4)[0].permute(1, 2, 0)
+    add_resized(pixels, image)
+    torch.testing.assert_close(pixels, expected)
 
 
 def test_a_flat_image_stays_flat_up_to_the_edge() -> None:

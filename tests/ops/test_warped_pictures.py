@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from stinet.ops import pictures
-from stinet.ops.pictures import blend, enlarge, goes_to_opencv, interleaved, warp_picture
+from stinet.ops.pictures import blend, enlarge, exp, goes_to_opencv, interleave, interleaved, warp_picture
 
 SIZE = (24, 30)
 
@@ -24,11 +24,15 @@ def results() -> dict[str, Tensor]:
     picture, other = some(2, 3, *SIZE), some(2, 3, *SIZE, seed=1)
     flow = 6 * some(2, 2, *SIZE, seed=2) - 3
     flow[0, :, :4] *= 100
-    weights = some(2, 2, *SIZE, seed=3).split(1, dim=1)
+    weights = (1 + some(2, 2, *SIZE, seed=3)).split(1, dim=1)
+    rows = torch.zeros(8, 3, 10, 6)
+    interleave(some(6, 8, 10), rows[:, 1])
     return {
         "warped": warp_picture(picture, flow),
         "enlarged": enlarge(flow, 4),
         "blended": blend([picture.clone(), other], weights),
+        "exponentials": exp(flow),
+        "interleaved": rows,
     }
 
 
@@ -42,6 +46,19 @@ def test_both_roads_give_the_same(torch_results: dict[str, Tensor], monkeypatch:
     assert goes_to_opencv(some(1))
     for name, value in results().items():
         torch.testing.assert_close(value, torch_results[name], rtol=1e-5, atol=1e-4, msg=name)
+
+
+def test_interleaved_maps_are_the_colours_of_a_row_of_pixels() -> None:
+    maps, rows = some(6, 8, 10), torch.zeros(8, 3, 10, 6)
+    interleave(maps, rows[:, 1])
+    assert torch.equal(rows[:, 1], maps.permute(1, 2, 0))
+    assert not rows[:, ::2].any()
+
+
+def test_a_blend_is_a_mean_by_weights_of_any_sum() -> None:
+    one, other = some(1, 3, *SIZE), some(1, 3, *SIZE, seed=1)
+    weights = [torch.full((1, 1, *SIZE), value) for value in (1000.0, 3000.0)]
+    torch.testing.assert_close(blend([one.clone(), other], weights), one / 4 + 3 * other / 4)
 
 
 def test_gradients_and_other_precisions_stay_with_torch() -> None:

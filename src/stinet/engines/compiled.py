@@ -26,17 +26,22 @@ from stinet.engines.graph import between_graph, features_graph, heads_graph, loc
 from stinet.engines.lanes import Lanes
 from stinet.engines.ranges import Ranges
 from stinet.model.clip import FrameState, NetworkClip
-from stinet.model.compose import compose_frame
+from stinet.model.compose import FULL_WEIGHT, compose_frame
 from stinet.model.interpolate import Between, Flows
 from stinet.model.relate import Relate, Seen
 from stinet.model.stinet import Features, STINet
 from stinet.model.timeline import Timeline
 from stinet.ops.farneback import expand
+from stinet.ops.pictures import exp, interleave
+from stinet.ops.resample import add_resized
 
 __all__ = ["GraphClip", "write_graph"]
 
 _LEAST_PX = 2
 """The mirrored border of the bicubic estimate is as wide; a thinner picture is PyTorch's."""
+
+_CLEAR = 70.0
+"""Exponentials of more are near the end of what float32 holds."""
 
 _number = itertools.count().__next__
 
@@ -56,10 +61,10 @@ def write_graph(net: STINet, kind: str, ranges: Ranges | None = None) -> openvin
 
 
 class _Refined(NamedTuple):
-    """A frame's maps after ST-LR."""
+    """A frame's maps after ST-LR, or those that it leaves as they are."""
 
     beside: tuple[int, ...]
-    """Numbers of the moments before and after: other neighbours make other maps."""
+    """Numbers of the moments before and after: other neighbours make other maps; none where they do not count."""
     maps: Float[Tensor, "2 c h w"]
     seen: list[Seen]
     """What ST-GR sees of L and H."""
@@ -117,6 +122,10 @@ class GraphClip:
     def lanes(self) -> Lanes:
         """Where frames are made."""
         return Lanes(self.threads or torch.get_num_threads())
+
+    @property
+    def _leaves_between(self) -> bool:
+        return self.net.config.local_frames == "given"
 
     @property
     def working_bytes_per_pixel(self) -> int:
@@ -194,6 +203,7 @@ class GraphClip:
         if is_kept:
             made = [states[interval].made.get((given[interval + 1].number, tau)) for interval, tau in line.between]
         modules = len(self.net.local)
+        centres = line.given if self._leaves_between else range(len(line.order))
         with self.lanes.work() as work:
             ends = [
                 moment
@@ -205,7 +215,7 @@ class GraphClip:
             both = [*given, *ends]
             ordered = [both[place] for place in line.order]
             if modules == 1:  # a frame can be refined as soon as its neighbours are there
-                for place in range(len(ordered)):
+                for place in centres:
                     work.begin(self._refine, ordered, place, line, flows)
         moments = [_known(one) for one in ordered]
         if is_kept:
@@ -216,11 +226,13 @@ class GraphClip:
         maps = [moment.maps if moment.refined is None else moment.refined.maps for moment in moments]
         if modules > 1:
             maps = [moment.maps for moment in moments]
-            places = range(len(moments))
             for module in range(modules):
-                maps = self.lanes.each(lambda place, module=module, maps=maps: self._local(
+                level = self.lanes.each(lambda place, module=module, maps=maps: self._local(
                     module, moments, maps, place, line, flows
-                ), places)  # fmt: skip
+                ), centres)  # fmt: skip
+                maps = [*maps]
+                for place, refined in zip(centres, level, strict=True):
+                    maps[place] = refined
         return moments, maps
 
     def _refine(
@@ -248,7 +260,10 @@ class GraphClip:
         }  # fmt: skip
         out = [maps[:1], maps[1:], blend, mismatch, to_left, to_right]
         self._infer("between", given | _grids(height, width), out)
-        return _Moment(maps, blend, Between(to_left, to_right, mismatch))
+        made = _Moment(maps, blend, Between(to_left, to_right, mismatch))
+        if self._leaves_between:
+            made.refined = _Refined((), maps, self._seen(maps))
+        return made
 
     def _local(
         self, module: int, moments: Any, maps: Any, place: int, line: Timeline, flows: Sequence[Tensor]
@@ -303,26 +318,30 @@ class GraphClip:
             if place not in pixels:
                 pixels[place] = torch.empty_like(out[0])
 
-        def heads(place: int, *shares: Tensor) -> None:
-            moment, tau = moments[place], line.position(place)[1]
-            given = {"maps": maps[place], "base": moment.base}
+        def heads(place: int, *evidence: Tensor) -> None:
+            details = torch.empty(1, 3 * scale**2, height, width)
+            given = {"maps": maps[place]}
             if factors is not None:
                 given["factors"] = factors[place]
-            if shares and moment.between is not None:
-                given |= {"log_tau": _single(np.log(tau)), "log_rest": _single(np.log(1 - tau))}
-                given["mismatch"] = moment.between.mismatch
-            rows = pixels[place].view(1, height, scale, width, 3 * scale)
-            self._infer("heads between" if shares else "heads", given, [rows, *shares])
+            between = moments[place].between
+            if evidence and between is not None:
+                given["mismatch"] = between.mismatch
+            self._infer("heads between" if evidence else "heads", given, [details, *evidence])
+            rows = pixels[place].view(height, scale, width, 3 * scale)
+            for row, maps_of_row in enumerate(details[0].chunk(scale)):
+                interleave(maps_of_row, rows[:, row])
+            add_resized(pixels[place], moments[place].base[0])
 
         def compose(place: int) -> None:
-            between = moments[place].between
+            between, tau = moments[place].between, line.position(place)[1]
             assert between is not None
-            shares = torch.empty(1, 3, scale * height, scale * width)
-            heads(place, shares)
+            evidence = torch.empty(1, 2 * scale**2, height, width)
+            heads(place, evidence)
+            weights = _weights(evidence.view(2, scale, scale, height, width), tau)
             for neighbour in beside[place]:
                 begun[neighbour].result()
             own, *others = (pixels[one].permute(2, 0, 1)[None] for one in (place, *beside[place]))
-            compose_frame(own, others, (between.to_left, between.to_right), shares)
+            compose_frame(own, others, (between.to_left, between.to_right), weights)
 
         with self.lanes.work() as work:
             begun = {place: work.begin(heads, place) for place in pixels if place not in beside}
@@ -365,6 +384,19 @@ def _sources_beside(line: Timeline, place: int) -> tuple[int, int]:
     """Where the source frames before and after an in-between frame stand in the output."""
     interval = line.position(place)[0]
     return line.order.index(interval), line.order.index(interval + 1)
+
+
+def _weights(evidence: Float[Tensor, "2 s s h w"], tau: float) -> list[Float[Tensor, "1 1 sh sw"]]:
+    """What each of the three estimates of a frame counts, itself as much everywhere."""
+    scale, height, width = evidence.shape[2:]
+    odds = exp(evidence.clamp_(max=_CLEAR))
+    weights = torch.empty(3, 1, 1, scale * height, scale * width)
+    weights[0] = FULL_WEIGHT
+    for weight, maps, share in zip(weights[1:], odds, (FULL_WEIGHT * (1 - tau), FULL_WEIGHT * tau), strict=True):
+        rows = weight.view(height, scale, width, scale)
+        for row, maps_of_row in enumerate(maps * share):
+            interleave(maps_of_row, rows[:, row])
+    return list(weights)
 
 
 def _single(value: float) -> Float[Tensor, "1 1 1 1"]:

@@ -18,9 +18,12 @@ Against the network's own code, and equal to it but for rounding:
     warps                grid_sample, which reads and writes planar maps and takes less for every coordinate
     modulated sampling   grid_sample with groups as pictures; of more than one tap a DeformableConvolution
     convolutions         those that are to be computed in 8 bits read rounded inputs, by rounded weights
+    gain                 multiplied into the heads' weights
+
+and in the graph of a whole clip
+
     bicubic estimate     a 5x5 convolution to all sub-pixels, added to the heads before they are unfolded
     flow of the HR grid  likewise
-    gain                 multiplied into the heads' weights
     shares of Compose    softmax on the small grid, then unfolded
 
 Maps of a frame are (2 c h w), L first. Flows are (dx, dy); DeformableConvolution reads them as (dy, dx). Whatever is a
@@ -31,9 +34,9 @@ This file compiles nothing and holds no tensor of a clip.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import openvino
@@ -44,7 +47,7 @@ from openvino import opset13 as op
 from torch import Tensor, nn
 
 from stinet.config import ModelConfig
-from stinet.engines.ranges import Range, Ranges
+from stinet.engines.ranges import Range, Ranges, joint_range
 from stinet.model.blocks import SLOPE
 from stinet.model.interpolate import enlarge_flow
 from stinet.model.relate import adjacency
@@ -62,6 +65,9 @@ Node = Any
 
 Pair = tuple[Node, Node]
 """Of the frame before and the frame after: flows to them, or their maps."""
+
+_Steer = Callable[[Sequence[int]], Node]
+"""Gives such output channels of the convolution to offsets and masks of L and H."""
 
 _KEEPS = "precise_0"
 """The mark of an operation that keeps float32."""
@@ -163,19 +169,22 @@ def local_graph(net: STINet, module: int = 0, ranges: Ranges | None = None) -> o
 def heads_graph(net: STINet, ranges: Ranges | None = None, *, is_between: bool) -> openvino.Model:
     """Phase 4: one frame from its refined maps.
 
-    Inputs: maps (2 c h w), factors (2 c 1 1) of ST-GR where the network has it, base (1 3 h w); for an in-between
-    frame of a network that composes, mismatch (1 3 h w), log_tau and log_rest (1 1 1 1).
+    Inputs: maps (2 c h w), factors (2 c 1 1) of ST-GR where the network has it; for an in-between frame of a network
+    that composes, mismatch (1 3 h w).
 
-    Outputs: rows (1 h s w 3s), the frame's pixels line by line with colours innermost, not clamped; and for such an
-    in-between frame shares (1 3 sh sw), by which model/compose.py mixes it with its neighbours.
+    Outputs, on the LR grid: details (1 3s^2 h w; s s 3), what a frame has beyond its bicubic estimate, pixel by pixel;
+    and for such an in-between frame evidence (1 2s^2 h w; 2 s s), how much more speaks for the frame before it, and for
+    the one after it, than for itself, before model/compose.py's logarithms of time.
     """
     made = _Writer(net, ranges or {})
     maps = made.input("maps", 2, net.config.channels, -1, -1)
     factors = None if net.relate is None else made.input("factors", 2, net.config.channels, 1, 1)
     halves = made.modulated(maps, factors)
-    outputs = [made.reconstructed(halves, made.input("base", 1, 3, -1, -1), finished=False)]
+    outputs = [made.details(halves, innermost="colours")]
     if is_between and net.compose is not None:
-        outputs.append(op.concat(made.shares(maps, factors, [0], made.input("mismatch", 1, 3, -1, -1)), 1))
+        own, before, after = np.arange(3 * net.compose.fold**2).reshape(3, -1).tolist()
+        more = {"outputs": before + after, "less": own + own}
+        outputs.append(made.evidence(maps, factors, [0], made.input("mismatch", 1, 3, -1, -1), **more))
     return made.model(outputs, "heads")
 
 
@@ -274,46 +283,75 @@ class _Writer:
     def local(self, module: Any, own: Node, beside: Pair, flows: Pair | None) -> Node:
         """One module on L and H of n frames as one batch, which share its weights, and of the frames beside them."""
         x, weights = self._conv.shared(own), module.weights["shared"]
-        offsets = weights.offsets
+        is_narrow = own.get_output_partial_shape(0)[0] == 2 and weights.offsets.second["previous"].in_channels < _VECTOR
         aligned = []
         for side, name in enumerate(("previous", "following")):
             flow = None if flows is None else flows[side]
             grid = None if flow is None else self._grid(flow)
-            neighbour = _exact(self._conv(beside[side], offsets.neighbour[name]))
-            others = _halves(neighbour) if grid is None else _sample_both(neighbour, grid)
-            centre = self._conv.rounded(x, offsets.centre[name])
-            halves = []
-            for half, seen in zip(_halves(centre), others, strict=True):
-                both = _leaky(op.add(self._conv(half, offsets.centre[name], is_rounded=True), seen))
-                halves.append(self._conv.exact(both, offsets.second[name]))
-            if module.exchange is not None:
-                halves = self._exchanged(module.exchange[name], *halves)
-            align, s = weights.align[name], op.concat(halves, 0)
+            found = self._narrow_offsets if is_narrow else self._offsets
+            steer = found(module, name, x, beside[side], grid)
+            align = weights.align[name]
             if align.kernel == 1:
-                aligned.append(self._conv(self._sampled(align, beside[side], s, grid), align.weight))
+                aligned.append(self._conv(self._sampled(align, beside[side], steer, grid), align.weight))
             else:
-                aligned.append(self._align(align, beside[side], s, flow))
+                aligned.append(self._align(align, beside[side], steer, flow))
         fused = op.add(self._conv([aligned[0], x, aligned[1]], weights.fusion.body), x)
         return self._conv.blocks(fused, weights.fusion.blocks)
 
-    def _exchanged(self, exchange: Any, low: Node, high: Node) -> list[Node]:
-        joint = self._conv.exact([low, high], exchange.joint, _leaky)
-        return [self._conv([own, joint], layer) for own, layer in ((low, exchange.low), (high, exchange.high))]
+    def _offsets(self, module: Any, name: str, x: Node, beside: Node, grid: Node | None) -> "_Steer":
+        """Motion offsets to one side: L and H one after the other."""
+        weights = module.weights["shared"]
+        offsets, steered = weights.offsets, weights.align[name].offsets
+        neighbour = _exact(self._conv(beside, offsets.neighbour[name]))
+        others = _halves(neighbour) if grid is None else _sample_both(neighbour, grid)
+        centre = self._conv.rounded(x, offsets.centre[name])
+        halves = []
+        for half, seen in zip(_halves(centre), others, strict=True):
+            both = _leaky(op.add(self._conv(half, offsets.centre[name], is_rounded=True), seen))
+            halves.append(self._conv.exact(both, offsets.second[name]))
+        if module.exchange is not None:
+            exchange = module.exchange[name]
+            joint = self._conv.exact(halves, exchange.joint, _leaky)
+            layers = exchange.low, exchange.high
+            halves = [self._conv([own, joint], layer) for own, layer in zip(halves, layers, strict=True)]
+        s = op.concat(halves, 0)
+        return lambda outputs: self._conv(s, steered, outputs=outputs)
 
-    def _align(self, align: Any, neighbour: Node, s: Node, flow: Node | None) -> Node:
+    def _narrow_offsets(self, module: Any, name: str, x: Node, beside: Node, grid: Node | None) -> "_Steer":
+        """The same of one frame, L and H side by side: fewer channels than are treated at once waste the others."""
+        weights = module.weights["shared"]
+        offsets, steered = weights.offsets, weights.align[name].offsets
+        channels, width = self.net.config.channels, steered.in_channels
+        maps, motions = ([range(size), range(size, 2 * size)] for size in (channels, width))
+        beside, own = _side_by_side(beside), _side_by_side(x)
+        neighbour = _exact(self._conv(beside, self._conv.joint((offsets.neighbour[name], part) for part in maps)))
+        seen = neighbour if grid is None else _sample(neighbour, grid)
+        centre = self._conv(own, self._conv.joint((offsets.centre[name], part) for part in maps))
+        both = _leaky(op.add(centre, seen))
+        s = self._conv.exact(both, self._conv.joint((offsets.second[name], part) for part in motions))
+        if module.exchange is not None:
+            exchange, joint_at = module.exchange[name], range(2 * width, 3 * width)
+            joint = self._conv.exact(s, exchange.joint, _leaky)
+            layers = exchange.low, exchange.high
+            reads = ((layer, [*part, *joint_at]) for layer, part in zip(layers, motions, strict=True))
+            s = self._conv([s, joint], self._conv.joint(reads))
+        total, steering = steered.out_channels, self._conv.joint((steered, part) for part in motions)
+        return lambda outputs: self._conv(s, steering, outputs=[*outputs, *(total + place for place in outputs)])
+
+    def _align(self, align: Any, neighbour: Node, steer: "_Steer", flow: Node | None) -> Node:
         """Modulated deformable convolution of several taps; the flow is where every offset starts."""
         groups, taps = align.groups, align.kernel**2
         split, bound = 2 * groups * taps, align.max_offset_px
-        raw = _exact(self._conv(s, align.offsets, outputs=range(split)))
+        raw = _exact(_both(steer(range(split)), split))
         offset = _exact(op.multiply(_exact(op.tanh(_exact(op.multiply(raw, _number(1 / bound))))), _number(bound)))
         if flow is not None:
             turned = _channels(flow, [1, 0])
             offset = _exact(op.add(offset, _exact(op.concat([_twice(turned)] * (groups * taps), 1))))
-        mask = op.sigmoid(self._conv(s, align.offsets, outputs=range(split, split + groups * taps)))
+        mask = op.sigmoid(_both(steer(range(split, split + groups * taps)), groups * taps))
         made = _deformable(neighbour, offset, _values(align.weight.weight), mask, groups)
         return op.add(made, _bias(align.weight))
 
-    def _sampled(self, align: Any, x: Node, s: Node, grid: Node | None) -> Node:
+    def _sampled(self, align: Any, x: Node, steer: "_Steer", grid: Node | None) -> Node:
         """Every group of channels at its own offset, zero outside, times its mask.
 
         With few channels in a group, grid_sample with groups as pictures is three times as fast as a deformable
@@ -322,19 +360,21 @@ class _Writer:
         """
         groups, channels = align.groups, self.net.config.channels
         split, bound = 2 * groups, align.max_offset_px
-        order = [place + 1 - 2 * (place % 2) for place in range(split)]
-        offset = op.tanh(op.multiply(self._conv(s, align.offsets, outputs=order), _number(1 / bound)))
-        mask = op.sigmoid(self._conv(s, align.offsets, outputs=range(split, split + groups)))
-        at = _sample_places(offset, groups, self._starts(grid), self.input("unit", 1, 2, 1, 1), bound)
+        offset = op.tanh(
+            op.multiply(steer([place + 1 - 2 * (place % 2) for place in range(split)]), _number(1 / bound))
+        )
+        mask = op.sigmoid(steer(range(split, split + groups)))
+        at = _sample_places(offset, self._starts(grid), self.input("unit", 1, 2, 1, 1), bound)
         how = {"align_corners": False, "mode": "bilinear", "padding_mode": "zeros"}
         read = op.grid_sample(_exact(_regrouped(x, channels // groups)), at, how)
         return _regrouped(op.multiply(read, _regrouped(mask, 1)), channels)
 
     def _starts(self, grid: Node | None) -> Node:
-        """Where offsets start, (2n 2 h w): where the flow leads, or the pixels themselves."""
+        """Where offsets start, (1 or 2n 2 h w): where the flow leads, or the pixels themselves."""
         if grid is None:
             return self.input("places", 1, 2, -1, -1)
-        return _twice(_exact(op.transpose(grid, _constant(np.array([0, 3, 1, 2])))))
+        planar = _exact(op.transpose(grid, _constant(np.array([0, 3, 1, 2]))))
+        return planar if grid.get_output_partial_shape(0)[0] == 1 else _twice(planar)
 
     # phase 4
 
@@ -344,31 +384,22 @@ class _Writer:
             return _halves(maps)
         return [op.multiply(*pair) for pair in zip(_halves(maps), _halves(factors), strict=True)]
 
-    def reconstructed(self, halves: list[Node], base: Node, *, finished: bool) -> Node:
-        """Frames; or, unfinished, their rows (u h s w 3s), where an LR pixel's part of a row is one piece of memory."""
-        net, scale = self.net.reconstruct, self.net.reconstruct.scale
-        places = np.arange(3 * scale**2).reshape(3, scale, scale)
-        order = (places if finished else places.transpose(1, 2, 0)).ravel().tolist()
-        total = self._conv.summed(halves, (net.low[0], net.high[0]), gain=net.gain, outputs=order)
-        total = _exact(op.add(total, _subpixels(base, 3, scale, lambda dots: upsample(dots, scale), order)))
-        if finished:
-            return _exact(op.depth_to_space(total, "depth_first", scale))
-        sides = _constant(np.array([0, scale, 3 * scale, 0, 0]))
-        split = _exact(op.reshape(op.unsqueeze(total, _constant(np.array([1]))), sides, special_zero=True))
-        return _exact(op.transpose(split, _constant(np.array([0, 3, 1, 4, 2]))))
+    def details(self, halves: list[Node], *, innermost: Literal["colours", "places"]) -> Node:
+        """What frames have beyond their bicubic estimates, before it is unfolded: both heads, added."""
+        net = self.net.reconstruct
+        order = np.arange(3 * net.scale**2).reshape(3, net.scale, net.scale)
+        order = order.transpose(1, 2, 0) if innermost == "colours" else order
+        return self._conv.summed(halves, (net.low[0], net.high[0]), gain=net.gain, outputs=order.ravel().tolist())
 
-    def shares(self, maps: Node, factors: Node | None, made: Sequence[int], mismatch: Node) -> list[Node]:
-        """What each of the three estimates of frames `made`, those in between, counts, on the HR grid."""
+    def evidence(self, maps: Node, factors: Node | None, made: Sequence[int], mismatch: Node, **of: Any) -> Node:
+        """What speaks for each of the three estimates of frames `made`, those in between, before it is unfolded."""
         net = self.net.compose
         features = _take(_halves(maps)[1], made)
         if factors is not None:  # every convolution reads a product of its own, which rounds it as well
             features = op.multiply(features, _take(_halves(factors)[1], made))
-        logits = [self._conv.exact(features, net.trust), self._conv.exact(mismatch, net.mismatch)]
-        logits = _exact(op.add(*logits))
-        parts = [_channels(logits, range(part * net.fold**2, (part + 1) * net.fold**2)) for part in range(3)]
-        for part, name in ((1, "log_rest"), (2, "log_tau")):
-            parts[part] = _exact(op.add(parts[part], self.input(name, len(made), 1, 1, 1)))
-        return [_exact(op.depth_to_space(part, "depth_first", net.fold)) for part in _softmax(parts)]
+        return _exact(
+            op.add(self._conv.exact(features, net.trust, **of), self._conv.exact(mismatch, net.mismatch, **of))
+        )
 
     # sampling
 
@@ -399,10 +430,11 @@ class _Clip(_Writer):
         for module in self.net.local:
             x = self._refined(module, x, flows)
         factors = self._modulators(x)
-        out = self.reconstructed(self.modulated(x, factors), base, finished=True)
+        out = self._frames(self.modulated(x, factors), base)
         if self.net.compose is not None and between is not None:
             made = [place for place, which in enumerate(line.order) if which >= line.sources]
-            out = self._composed(out, self.shares(x, factors, made, between.mismatch), between.flows)
+            shares = self._shares(self.evidence(x, factors, made, between.mismatch), len(made))
+            out = self._composed(out, shares, between.flows)
         return self.model([out], "restore")
 
     def _interpolated(self, frames: Node, low: Node, high: Node) -> tuple[Node, Node, Pair | None, _Made | None]:
@@ -451,13 +483,23 @@ class _Clip(_Writer):
         return out[0], out[1]
 
     def _refined(self, module: Any, x: Node, flows: Pair | None) -> Node:
-        """ST-LR of all frames; the first and the last are neighbours of themselves."""
+        """ST-LR of all frames, or of the given ones; the first and the last are neighbours of themselves."""
         count = len(self.line.order)
-        before, after = (
-            _take(x, [*places, *(count + place for place in places)])
-            for places in (self.line.previous, self.line.following)
-        )
-        return self.local(module, x, (before, after), flows)
+        centres = self.line.given if self.net.config.local_frames == "given" else range(count)
+
+        def both(places: Sequence[int]) -> list[int]:
+            return [*places, *(count + place for place in places)]
+
+        beside = [[line[place] for place in centres] for line in (self.line.previous, self.line.following)]
+        before, after = (_take(x, both(places)) for places in beside)
+        if len(centres) == count:
+            return self.local(module, x, (before, after), flows)
+        led = None if flows is None else (_picked(flows[0], centres), _picked(flows[1], centres))
+        made = self.local(module, _take(x, both(centres)), (before, after), led)
+        rows = both(range(count))
+        for place, row in enumerate(both(centres)):
+            rows[row] = 2 * count + place
+        return _take(op.concat([x, made], 0), rows)
 
     # phase 3, ST-GR
 
@@ -497,7 +539,21 @@ class _Clip(_Writer):
         row_sum = _exact(op.reduce_sum(weight, _constant(np.array([1])), keep_dims=True))
         return _exact(op.divide(weight, _exact(op.add(row_sum, _number(1e-6)))))
 
-    # composing
+    # phase 4, and composing
+
+    def _frames(self, halves: list[Node], base: Node) -> Node:
+        scale = self.net.reconstruct.scale
+        enlarged = _subpixels(base, 3, scale, lambda dots: upsample(dots, scale))
+        total = _exact(op.add(self.details(halves, innermost="places"), enlarged))
+        return _exact(op.depth_to_space(total, "depth_first", scale))
+
+    def _shares(self, evidence: Node, count: int) -> list[Node]:
+        """What each of the three estimates counts, on the HR grid."""
+        fold = self.net.compose.fold
+        parts = [_channels(evidence, range(part * fold**2, (part + 1) * fold**2)) for part in range(3)]
+        for part, name in ((1, "log_rest"), (2, "log_tau")):
+            parts[part] = _exact(op.add(parts[part], self.input(name, count, 1, 1, 1)))
+        return [_exact(op.depth_to_space(part, "depth_first", fold)) for part in _softmax(parts)]
 
     def _composed(self, frames: Node, shares: Sequence[Node], flows: Pair) -> Node:
         """Every in-between frame blended with both restored neighbours, warped on the HR grid."""
@@ -528,6 +584,15 @@ class _Clip(_Writer):
         return _exact(op.grid_sample(image, _exact(op.transpose(at, _constant(np.array([0, 2, 3, 1])))), how))
 
 
+class _Layer(NamedTuple):
+    """A convolution's numbers."""
+
+    weight: Float[np.ndarray, "o c k k"]
+    bias: Float[np.ndarray, "o"]
+    range: Range | None
+    """Of its input, where that is rounded to 8 bits."""
+
+
 class _Convolutions:
     """Writes the convolutions of a network: in 8 bits those that `ranges` names, the others as they are."""
 
@@ -543,31 +608,50 @@ class _Convolutions:
         x: Node | Sequence[Node],
         layer: Any,
         *,
-        inputs: Sequence[int] | None = None,
         outputs: Sequence[int] | None = None,
+        less: Sequence[int] | None = None,
         gain: float = 1.0,
         is_rounded: bool = False,
     ) -> Node:
-        """A layer's convolution, with its input or output channels in another order, or some of them.
+        """A layer's convolution, with its output channels in another order, or some of them.
 
-        Of several maps, the layer reads one after the other. `is_rounded`: they are what `rounded` gave. Rounding
-        before and after is what the engine makes 8-bit convolutions of.
+        `less` are outputs to subtract from those, one from each. Of several maps, the layer reads one after the other.
+        `is_rounded`: they are what `rounded` gave. Rounding before and after is what the engine makes 8-bit
+        convolutions of.
         """
+        weight, bias, given = self._layer(layer)
+        if outputs is not None:
+            every = weight, bias
+            weight, bias = (values[list(outputs)] for values in every)
+            if less is not None:
+                weight, bias = weight - every[0][list(less)], bias - every[1][list(less)]
+        kernel = _constant(gain * weight)
+        if given is not None:
+            kernel = _rounded_kernel(gain * weight * np.array(given.scales, np.float32).reshape(1, -1, 1, 1))
+        return _convolution(x if is_rounded else self.rounded(x, layer), kernel, gain * bias)
+
+    def joint(self, reads: Iterable[tuple[nn.Conv2d, Sequence[int]]]) -> _Layer:
+        """Layers as one: each reads those channels, and gives its outputs after those of the one before.
+
+        In 8 bits they round alike, between ends that hold for all where theirs differ.
+        """
+        layers, places = zip(*reads, strict=True)
+        parts = [self._layer(layer) for layer in layers]
+        shape = sum(len(part.weight) for part in parts), 1 + max(map(max, places)), *parts[0].weight.shape[2:]
+        weight, start = np.zeros(shape, np.float32), 0
+        for part, read in zip(parts, places, strict=True):
+            weight[start : start + len(part.weight), list(read)] = part.weight
+            start += len(part.weight)
+        ranges = [part.range for part in parts if part.range is not None]
+        given = joint_range(ranges, places) if len(ranges) == len(parts) else None
+        return _Layer(weight, np.concatenate([part.bias for part in parts]), given)
+
+    def _layer(self, layer: Any) -> _Layer:
+        if isinstance(layer, _Layer):
+            return layer
         assert isinstance(layer, nn.Conv2d)
         weight, bias = _values(layer.weight), _values(layer.bias)  # pyright: ignore[reportArgumentType]
-        weight = weight if inputs is None else weight[:, list(inputs)]
-        if outputs is not None:
-            weight, bias = weight[list(outputs)], bias[list(outputs)]
-        kernel = _constant(gain * weight)
-        if layer in self._ranges:
-            scales = np.array(self._ranges[layer].scales, np.float32)[slice(None) if inputs is None else list(inputs)]
-            kernel = _rounded_kernel(gain * weight * scales.reshape(1, -1, 1, 1))
-        x = x if is_rounded else self.rounded(x, layer, inputs)
-        return _convolution(x, kernel, gain * bias)
-
-    def is_rounding(self, layer: nn.Conv2d) -> bool:
-        """Whether a layer is computed in 8 bits."""
-        return layer in self._ranges
+        return _Layer(weight, bias, self._ranges.get(layer))
 
     def shared(self, x: Node) -> Node:
         """The same map, noted as one that not only one convolution reads."""
@@ -583,16 +667,16 @@ class _Convolutions:
         """
         made = self(x, layer, **how)
         made = made if after is None else after(made)
-        return _exact(op.clamp(made, -_ENDLESS, _ENDLESS)) if layer in self._ranges else made
+        return _exact(op.clamp(made, -_ENDLESS, _ENDLESS)) if self._layer(layer).range is not None else made
 
-    def rounded(self, x: Node | Sequence[Node], layer: Any, inputs: Sequence[int] | None = None) -> Node:
+    def rounded(self, x: Node | Sequence[Node], layer: Any) -> Node:
         """What a layer reads: its input in 8 bits, or as it is."""
         parts = list(x) if isinstance(x, Sequence) else [x]
-        if layer in self._ranges:
-            given = self._ranges[layer]
-            scales = np.array(given.scales, np.float32)[slice(None) if inputs is None else list(inputs)]
+        given = self._layer(layer).range
+        if given is not None:
+            scales = np.array(given.scales, np.float32).reshape(1, -1, 1, 1)
             ends = np.cumsum([part.get_output_partial_shape(0)[1].get_length() for part in parts])
-            split = np.split(scales.reshape(1, -1, 1, 1), ends[:-1], axis=1)
+            split = np.split(scales, ends[:-1], axis=1)
             parts = [self._rounded_map(part, given, some) for part, some in zip(parts, split, strict=True)]
         return parts[0] if len(parts) == 1 else op.concat(parts, 1)
 
@@ -699,20 +783,25 @@ def _sample_both(x: Node, grid: Node) -> list[Node]:
 
     Of one frame both are read as one picture of twice the channels: where to read is worked out once.
     """
-    how = {"align_corners": False, "mode": "bilinear", "padding_mode": "border"}
     count, channels = (side.get_length() for side in list(x.get_output_partial_shape(0))[:2])
     if count > 2:
-        return [_exact(op.grid_sample(half, grid, how)) for half in _halves(x)]
-    read = _exact(op.grid_sample(_exact(_regrouped(x, 2 * channels)), grid, how))
+        return [_sample(half, grid) for half in _halves(x)]
+    read = _sample(_exact(_regrouped(x, 2 * channels)), grid)
     return [_slice(read, level * channels, (level + 1) * channels, 1) for level in range(2)]
 
 
-def _sample_places(offset: Node, groups: int, starts: Node, unit: Node, bound: float) -> Node:
-    """grid_sample's coordinates (n groups, h, w, 2) of offsets (n 2 groups h w; dx, dy), in units of the bound.
+def _sample(x: Node, grid: Node) -> Node:
+    """Read at other places; outside, the nearest edge pixel."""
+    return _exact(op.grid_sample(x, grid, {"align_corners": False, "mode": "bilinear", "padding_mode": "border"}))
+
+
+def _sample_places(offset: Node, starts: Node, unit: Node, bound: float) -> Node:
+    """grid_sample's coordinates (groups h w 2) of offsets (n 2 groups / n h w; dx, dy), in units of the bound.
 
     No size is asked for: a new axis in front keeps height and width where a reshape can copy them.
     """
     first, second = _constant(np.array([0])), _constant(np.array([1]))
+    groups = offset.get_output_partial_shape(0)[1].get_length() // 2
     pairs = _exact(op.unsqueeze(offset, second))
     pairs = _exact(op.reshape(pairs, _constant(np.array([0, groups, 2, 0, 0])), special_zero=True))
     step = _exact(op.unsqueeze(_exact(op.multiply(unit, _number(bound))), second))
@@ -762,6 +851,16 @@ def _take(x: Node, index: Sequence[int]) -> Node:
             runs.append([place, place + 1])
     parts = [_frames(x, *run) for run in runs]
     return parts[0] if len(parts) == 1 else op.concat(parts, 0)
+
+
+def _side_by_side(x: Node) -> Node:
+    """L and H of one frame as channels of one map."""
+    return _regrouped(_exact(x), 2 * x.get_output_partial_shape(0)[1].get_length())
+
+
+def _both(x: Node, channels: int) -> Node:
+    """L and H one after the other, as many channels each, whichever way they come."""
+    return x if x.get_output_partial_shape(0)[1] == channels else _regrouped(x, channels)
 
 
 def _twice(x: Node) -> Node:
@@ -816,15 +915,12 @@ def _half_of_one_plus(cosine: Node) -> Node:
     return _exact(op.multiply(_exact(op.add(cosine, _number(1.0))), _number(0.5)))
 
 
-def _subpixels(
-    x: Node, channels: int, scale: int, enlarge: Callable[[Tensor], Tensor], order: Sequence[int] | None = None
-) -> Node:
-    """An enlargement before it is unfolded: scale^2 times the channels on the small grid, in another order if asked."""
+def _subpixels(x: Node, channels: int, scale: int, enlarge: Callable[[Tensor], Tensor]) -> Node:
+    """An enlargement before it is unfolded: scale^2 times the channels on the small grid."""
     weight = np.zeros((channels * scale**2, channels, 5, 5), np.float32)
     kernel = _kernel(scale, enlarge)
     for channel, sub in itertools.product(range(channels), range(scale**2)):
         weight[channel * scale**2 + sub, channel] = kernel[sub]
-    weight = weight if order is None else weight[list(order)]
     around = _constant(np.array([0, 0, 2, 2]))
     padded = _exact(opset1.pad(x, around, around, "symmetric"))  # later ones are rewritten, and lose their marks
     return _exact(op.convolution(padded, _constant(weight), [1, 1], [0, 0], [0, 0], [1, 1]))

@@ -28,7 +28,10 @@ from stinet.model.reconstruct import unfold
 from stinet.model.timeline import Timeline
 from stinet.ops.pictures import blend, enlarge, goes_to_opencv, interleaved, warp_picture
 
-__all__ = ["Compose", "compose", "compose_frame"]
+__all__ = ["FULL_WEIGHT", "Compose", "compose", "compose_frame"]
+
+FULL_WEIGHT = 2.0**10
+"""What the weights of a blend add up to, or more: OpenCV adds 1e-5 to the sum that it divides by."""
 
 
 class Compose(nn.Module):
@@ -90,28 +93,35 @@ def compose(
     if not goes_to_opencv(frames, *parts):
         given = [clips[:, side].flatten(0, 1) for side in (places.left, places.right)]
         own = clips[:, places.made].flatten(0, 1)
-        total = _blended(own, given, [to_left, to_right], shares, scale)
+        total = _blended(own, given, [to_left, to_right], shares.split(1, dim=1), scale)
         made = torch.tensor(places.made, device=frames.device)
         return clips.index_copy_(1, made, total.unflatten(0, (len(clips), -1))).flatten(0, 1)
     frames = interleaved(frames)
     for clip, *of_clip in zip(frames.unflatten(0, (len(clips), -1)), *parts, strict=True):
         for made, left, right, share, *flows in zip(*places, *(x.split(1) for x in of_clip), strict=True):
-            compose_frame(clip[made, None], [clip[left, None], clip[right, None]], flows, share)
+            compose_frame(
+                clip[made, None], [clip[left, None], clip[right, None]], flows, (FULL_WEIGHT * share).split(1, dim=1)
+            )
     return frames
 
 
 def compose_frame(
-    own: Float[Tensor, "1 3 sh sw"], given: Sequence[Tensor], flows: Sequence[Float[Tensor, "1 2 h w"]], shares: Tensor
+    own: Float[Tensor, "1 3 sh sw"],
+    given: Sequence[Tensor],
+    flows: Sequence[Float[Tensor, "1 2 h w"]],
+    weights: Sequence[Float[Tensor, "1 1 sh sw"]],
 ) -> None:
     """Blend an in-between frame, in place, with the source frames before and after it, with the flows there."""
-    own.copy_(_blended(own, given, flows, shares, own.shape[-2] // flows[0].shape[-2]))
+    made = _blended(own, given, flows, weights, own.shape[-2] // flows[0].shape[-2])
+    if made.data_ptr() != own.data_ptr():
+        own.copy_(made)
 
 
 def _blended(
-    own: Tensor, given: Sequence[Tensor], flows: Sequence[Tensor], shares: Tensor, scale: int
+    own: Tensor, given: Sequence[Tensor], flows: Sequence[Tensor], weights: Sequence[Tensor], scale: int
 ) -> Float[Tensor, "n 3 sh sw"]:
-    moved = [warp_picture(picture, scale * enlarge(flow, scale)) for picture, flow in zip(given, flows, strict=True)]
-    return blend((own, *moved), shares.split(1, dim=1))
+    moved = [warp_picture(picture, enlarge(scale * flow, scale)) for picture, flow in zip(given, flows, strict=True)]
+    return blend((own, *moved), weights)
 
 
 class _Places(NamedTuple):

@@ -5,7 +5,7 @@ then channels_last, and within 1e-4 of torch's.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from stinet.ops.warp import pixel_grid, warp_cubic
 
-__all__ = ["blend", "enlarge", "goes_to_opencv", "interleaved", "warp_picture"]
+__all__ = ["blend", "enlarge", "exp", "goes_to_opencv", "interleave", "interleaved", "warp_picture"]
 
 _EXACT_SINCE = 5
 """OpenCV's major version whose remap rounds no coordinate to 1/32 of a pixel."""
@@ -33,14 +33,32 @@ def goes_to_opencv(*pictures: Tensor) -> bool:
 
 def interleaved(pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The same in channels_last, by OpenCV: eight times as fast as torch."""
-    import cv2
-
     if pictures.is_contiguous(memory_format=torch.channels_last):
         return pictures
     out = torch.empty_like(pictures, memory_format=torch.channels_last)
     for planes, pixels in zip(pictures.detach(), out.permute(0, 2, 3, 1), strict=True):
-        cv2.merge([plane.contiguous().numpy() for plane in planes], pixels.numpy())
+        interleave(planes.contiguous(), pixels)
     return out
+
+
+def interleave(maps: Float[Tensor, "c h w"], pixels: Float[Tensor, "h w c"]) -> None:
+    """Write maps as the colours of pixels."""
+    if not goes_to_opencv(maps, pixels):
+        pixels.copy_(maps.permute(1, 2, 0))
+        return
+    import cv2
+
+    cv2.merge(list(maps.numpy()), pixels.numpy())
+
+
+def exp(numbers: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The exponential, by OpenCV in a quarter of torch's time."""
+    if not goes_to_opencv(numbers):
+        return numbers.exp()
+    import cv2
+
+    flat = numbers.contiguous().view(numbers.shape[0], -1)
+    return torch.from_numpy(cv2.exp(flat.numpy())).view(numbers.shape)
 
 
 def warp_picture(picture: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
@@ -50,9 +68,10 @@ def warp_picture(picture: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w
     import cv2
 
     x, y = pixel_grid(flow)
-    places = iter(zip((flow[:, 0] + x).numpy(), (flow[:, 1] + y).numpy(), strict=True))
-    return _by_opencv(
-        lambda pixels: cv2.remap(pixels, *next(places), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), picture
+    places = zip((flow[:, 0] + x).numpy(), (flow[:, 1] + y).numpy(), strict=True)
+    return _as_picture(
+        cv2.remap(pixels, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        for pixels, at in zip(_pixels(picture), places, strict=True)
     )
 
 
@@ -62,32 +81,44 @@ def enlarge(picture: Float[Tensor, "b c h w"], scale: int) -> Float[Tensor, "b c
         return functional.interpolate(picture, scale_factor=scale, mode="bilinear", align_corners=False)
     import cv2
 
-    size = (scale * picture.shape[-1], scale * picture.shape[-2])
-    planes = [cv2.resize(plane.numpy(), size, interpolation=cv2.INTER_LINEAR) for plane in picture.flatten(0, 1)]
-    return torch.stack([torch.from_numpy(plane) for plane in planes]).unflatten(0, picture.shape[:2])
+    height, width = scale * picture.shape[-2], scale * picture.shape[-1]
+    out = picture.new_empty(*picture.shape[:2], height, width)
+    for plane, large in zip(picture.flatten(0, 1), out.flatten(0, 1), strict=True):
+        cv2.resize(plane.numpy(), (width, height), dst=large.numpy(), interpolation=cv2.INTER_LINEAR)
+    return out
 
 
 def blend(
-    pictures: Sequence[Float[Tensor, "b 3 h w"]], weights: Sequence[Float[Tensor, "b 1 h w"]]
-) -> Float[Tensor, "b 3 h w"]:
-    """The weighted sum of pictures, one weight a pixel; where nobody wants gradients, in the memory of the first."""
+    pictures: Sequence[Float[Tensor, "b c h w"]], weights: Sequence[Float[Tensor, "b 1 h w"]]
+) -> Float[Tensor, "b c h w"]:
+    """The mean of pictures by weights of one channel; where nobody wants gradients, in the memory of the first.
+
+    Weights need not sum to one, but should to much more than 1e-5, which OpenCV adds to the sum.
+    """
     if not goes_to_opencv(*pictures, *weights):
-        return torch.stack([picture * weight for picture, weight in zip(pictures, weights, strict=True)]).sum(dim=0)
+        total = torch.stack([picture * weight for picture, weight in zip(pictures, weights, strict=True)]).sum(dim=0)
+        return total / torch.stack(list(weights)).sum(dim=0)
     import cv2
 
-    # interleaved like the pictures: broadcasting along the innermost axis takes five times as long
-    first, *others = (_by_opencv(lambda one: cv2.merge([one] * 3), weight) for weight in weights)
-    total = pictures[0].mul_(first)
-    for picture, share in zip(pictures[1:], others, strict=True):
-        total.addcmul_(picture, share)
+    total, counted = interleaved(pictures[0]), weights[0]
+    for picture, weight in zip(pictures[1:], weights[1:], strict=True):
+        for own, other, own_weight, other_weight in zip(
+            _pixels(total), _pixels(picture), counted[:, 0].numpy(), weight[:, 0].numpy(), strict=True
+        ):
+            cv2.blendLinear(own, other, own_weight, other_weight, dst=own)
+        counted = counted + weight
     return total
 
 
-def _by_opencv(function: Any, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-    """Every picture as interleaved pixels through a function of OpenCV."""
-    pixels = pictures.detach().permute(0, 2, 3, 1).contiguous()
-    made = [torch.from_numpy(function(one.numpy())) for one in pixels]
-    out = made[0][None] if len(made) == 1 else torch.stack(made)
+def _pixels(pictures: Float[Tensor, "b c h w"]) -> Any:
+    """As an array (b, h, w, c), its colours innermost."""
+    return pictures.detach().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _as_picture(made: Iterable[Any]) -> Float[Tensor, "b c h w"]:
+    """Arrays (h, w, c) as one tensor, channels_last."""
+    pictures = [torch.from_numpy(pixels) for pixels in made]
+    out = pictures[0][None] if len(pictures) == 1 else torch.stack(pictures)
     return out.view(*out.shape[:3], -1).permute(0, 3, 1, 2)
 
 

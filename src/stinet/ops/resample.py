@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-__all__ = ["crop_to_multiple", "downsample", "downsample_uint8", "quantize", "resize", "upsample"]
+__all__ = ["add_resized", "crop_to_multiple", "downsample", "downsample_uint8", "quantize", "resize", "upsample"]
 
-BLOCK = 64
+BLOCK = 32
 """Output pixels of a side that are computed by one dense block of its matrix."""
 
 
@@ -66,6 +66,18 @@ def downsample(image: Float[Tensor, "b c sh sw"], factor: int) -> Float[Tensor, 
 def upsample(image: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b c sh sw"]:
     """Enlarge both sides by `factor`. Not clamped."""
     return resize(image, (image.shape[-2] * factor, image.shape[-1] * factor))
+
+
+def add_resized(pixels: Float[Tensor, "sh sw c"], image: Float[Tensor, "c h w"]) -> None:
+    """Add an image, resized, to pixels whose colours lie innermost, in place. Passes no gradient."""
+    height, width, channels = pixels.shape
+    across = _bands(image.shape[-1], width, pixels.dtype, pixels.device, antialias=True)
+    wide = _across_rows(image.to(pixels.dtype), across).permute(1, 2, 0).reshape(-1, width * channels)
+    lines = pixels.view(height, width * channels)
+    start = 0
+    for band in _bands(image.shape[-2], height, pixels.dtype, pixels.device, antialias=True):
+        lines[start : start + len(band.weights)].addmm_(band.weights, wide[band.start : band.stop])
+        start += len(band.weights)
 
 
 def quantize(image: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
