@@ -9,6 +9,14 @@ import torch
 from stinet.engines.lanes import Lanes
 
 
+def test_spare_lanes_are_there_beside_lanes_and_not_beside_one() -> None:
+    three = threading.Barrier(3, timeout=20)
+    assert Lanes(2).count == Lanes(2, spare=1).count == 2
+    assert len(Lanes(2, spare=1).each(lambda _: three.wait(), range(3))) == 3
+    here = threading.get_ident()
+    assert Lanes(1, spare=1).each(lambda _: threading.get_ident(), range(3)) == [here] * 3
+
+
 @pytest.mark.parametrize(("threads", "count", "width"), [(1, 1, 1), (2, 2, 1), (4, 4, 1), (6, 3, 2), (16, 4, 4)])
 def test_threads_are_shared_out_to_at_most_four_lanes(threads: int, count: int, width: int) -> None:
     lanes = Lanes(threads)

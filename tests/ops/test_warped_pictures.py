@@ -1,11 +1,12 @@
 """Pictures of few channels at full size: both roads."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from stinet.ops import pictures
-from stinet.ops.pictures import blend, enlarge, exp, goes_to_opencv, interleave, interleaved, warp_picture
+from stinet.ops.pictures import blend, enlarge, exp, goes_to_opencv, interleave, interleaved, rounded, warp_picture
 
 SIZE = (24, 30)
 
@@ -91,3 +92,21 @@ def test_a_wild_flow_reads_within_the_picture(wild: float) -> None:
     made = warp_picture(some(1, 3, *SIZE), flow)
     assert made.shape == (1, 3, *SIZE)
     torch.testing.assert_close(made[..., 10:, :], some(1, 3, *SIZE)[..., 10:, :])
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_picture_is_rounded_to_the_nearest_levels_by_either_road(
+    depth: type, by_torch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = 1.4 * some(3, *SIZE) - 0.2
+    given = picture.clone()
+    by_torch_made = rounded(picture, np.dtype(depth))
+    monkeypatch.undo()
+    made = rounded(picture, np.dtype(depth))
+    assert made.shape == (*SIZE, 3)
+    assert made.dtype == depth
+    most = np.iinfo(depth).max
+    off = np.abs(made - np.clip(given.permute(1, 2, 0).double().numpy(), 0, 1) * most)
+    assert off.max() <= 0.5 + 1e-2
+    assert np.array_equal(made, by_torch_made)
+    assert torch.equal(picture, given)

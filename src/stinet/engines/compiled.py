@@ -99,6 +99,9 @@ class _OwnFlows(Flows):
 class GraphClip:
     """A network that fulfils `config.Selective`, computed on the CPU by something else than PyTorch."""
 
+    _spare_lanes = 0
+    """Of `Lanes`."""
+
     def __init__(self, net: STINet, name: str, threads: int | None, *, lane_bytes_per_pixel: int) -> None:
         """`threads` None: as many as torch is set to when the first frame comes.
 
@@ -121,7 +124,7 @@ class GraphClip:
     @cached_property
     def lanes(self) -> Lanes:
         """Where frames are made."""
-        return Lanes(self.threads or torch.get_num_threads())
+        return Lanes(self.threads or torch.get_num_threads(), spare=self._spare_lanes)
 
     @property
     def _leaves_between(self) -> bool:

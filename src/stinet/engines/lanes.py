@@ -25,11 +25,17 @@ Made = TypeVar("Made")
 class Lanes:
     """So many threads in lanes of one thread or some."""
 
-    def __init__(self, threads: int) -> None:
-        """At most `threads` are used."""
+    def __init__(self, threads: int, *, spare: int = 0) -> None:
+        """At most `threads` are used at once for what takes long.
+
+        `spare` are lanes beyond those, for an engine that has its own threads and bounds them itself: a lane that waits
+        for it leaves a core free for what lies between two graphs of another frame. One lane alone has none.
+        """
         self.width: int = math.ceil(threads / _MOST)
         """Threads of a lane."""
         self.count: int = threads // self.width
+        """Frames that an engine makes at once."""
+        self._places = self.count + spare if self.count > 1 else 1
         self._pool: ThreadPoolExecutor | None = None
 
     def each(self, function: Callable[..., Made], *given: Sequence[Any]) -> list[Made]:
@@ -45,7 +51,7 @@ class Lanes:
         When one fails or the user interrupts, those that have begun end first and others never begin: nothing goes on
         behind the back of who handles it.
         """
-        work = Work(self._threads() if self.count > 1 else None)
+        work = Work(self._threads() if self._places > 1 else None)
         try:
             yield work
             work.settle(is_wanted=True)
@@ -56,15 +62,15 @@ class Lanes:
         """In each of them torch uses the threads of a lane."""
         if self._pool is None:
             before = torch.get_num_threads()
-            started = threading.Barrier(self.count + 1)
+            started = threading.Barrier(self._places + 1)
 
             def start() -> None:
                 torch.get_num_threads()  # a thread takes the setting of all at its first look, and keeps its own after
                 torch.set_num_threads(self.width)
                 started.wait()
 
-            self._pool = ThreadPoolExecutor(self.count, "lane")  # idle ones stay with the function
-            for _ in range(self.count):
+            self._pool = ThreadPoolExecutor(self._places, "lane")  # idle ones stay with the function
+            for _ in range(self._places):
                 self._pool.submit(start)
             started.wait()
             torch.set_num_threads(before)  # the setting is of every thread that has not used torch yet

@@ -45,6 +45,7 @@ class OpenVinoClip(GraphClip):
     """A trained compact network that fulfils `config.Movable`."""
 
     engine = "openvino"
+    _spare_lanes = 1  # graphs are computed by OpenVINO's threads, as many as there are streams
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from stinet.infer.ladder import Picture, Runner
 from stinet.infer.times import Due, Film, OutputRule, Result
+from stinet.ops.pictures import rounded
 from stinet.ops.resample import resize
 from stinet.video.frame import Frame
 
@@ -288,5 +289,4 @@ def _picture(frame: Float[Tensor, "c h w"], size: tuple[int, int] | None, depth:
     """Round to the depth of the source, at `size` if it is another: h w c."""
     if size is not None and size != (frame.shape[-2], frame.shape[-1]):
         frame = resize(frame[None], size)[0]
-    levels = frame.clamp(0, 1).mul_(np.iinfo(depth).max).add_(0.5).permute(1, 2, 0).contiguous()
-    return levels.numpy().astype(depth)
+    return rounded(frame, depth)

@@ -8,14 +8,15 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 from torch.nn import functional
 
 from stinet.ops.warp import pixel_grid, warp_cubic
 
-__all__ = ["blend", "enlarge", "exp", "goes_to_opencv", "interleave", "interleaved", "warp_picture"]
+__all__ = ["blend", "enlarge", "exp", "goes_to_opencv", "interleave", "interleaved", "rounded", "warp_picture"]
 
 _EXACT_SINCE = 5
 """OpenCV's major version whose remap rounds no coordinate to 1/32 of a pixel."""
@@ -59,6 +60,24 @@ def exp(numbers: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
     flat = numbers.contiguous().view(numbers.shape[0], -1)
     return torch.from_numpy(cv2.exp(flat.numpy())).view(numbers.shape)
+
+
+def rounded(
+    picture: Float[Tensor, "c h w"], depth: np.dtype
+) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]:
+    """A finite picture in [0, 1], clamped, as the nearest levels of a depth: in 8 bits by OpenCV, in a tenth of the time.
+
+    Halfway between two levels one of them is taken, by OpenCV the even one.
+    """
+    most = np.iinfo(depth).max
+    pixels = picture.detach().permute(1, 2, 0).contiguous()
+    if depth != np.uint8 or not goes_to_opencv(picture):
+        return pixels.clamp(0, 1).mul_(most).add_(0.5).numpy().astype(depth)
+    import cv2
+
+    # of what is below zero it takes the size
+    made = cv2.convertScaleAbs(pixels.clamp(min=0).numpy(), alpha=most)
+    return made.reshape(pixels.shape)
 
 
 def warp_picture(picture: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
