@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 from stinet.errors import Interrupted, StinetError
-from stinet.runtime import prepare_threads, reuse_memory
+from stinet.runtime import collect_seldom, prepare_threads, reuse_memory
 
 INTERRUPTED = 130
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -19,6 +19,7 @@ def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     prepare_threads()
     reuse_memory()
+    collect_seldom()
     said = ""
     try:
         from stinet.cli import app

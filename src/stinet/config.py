@@ -9,7 +9,7 @@ This file knows no tensor operation and no file format but YAML.
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -122,6 +122,10 @@ class Selective(ClipFunction, Protocol):
         tile: Tile | None = None,
     ) -> Any:  # fmt: skip
         """Those of the frames that `run` gives, at these places, the same bit for bit."""
+        ...
+
+    def each(self, function: Callable[..., Any], *given: Sequence[Any]) -> list[Any]:
+        """What a function makes of the first of everything given, of the second, and so on: as many at once as fit."""
         ...
 
 

@@ -9,6 +9,7 @@ This file knows no model and no video.
 
 import contextlib
 import functools
+import gc
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Processes",
     "cache_folder",
+    "collect_seldom",
     "cores",
     "device",
     "fix_threads",
@@ -116,6 +118,14 @@ def prepare_threads() -> bool:
         return False
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return True
+
+
+def collect_seldom() -> None:
+    """Look for circles of garbage seldom: a tenth of the time in which torch is loaded goes into looking.
+
+    What is in no circle, as tensors are, is freed at once as ever.
+    """
+    gc.set_threshold(50_000, 20, 100)
 
 
 def fix_threads(count: int) -> None:

@@ -9,7 +9,7 @@ how a graph is computed (`_infer`).
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -144,6 +144,10 @@ class GraphClip:
     def prepare_all(self, frames: Sequence[Float[Tensor, "3 h w"]]) -> list[FrameState]:
         """The same of several frames."""
         return self.lanes.each(self._prepared, frames)
+
+    def each(self, function: Callable[..., Any], *given: Sequence[Any]) -> list[Any]:
+        """What a function makes of the first of everything given, of the second, and so on, in order."""
+        return self.lanes.each(function, *given)
 
     def _prepared(self, frame: Tensor) -> FrameState:
         image = frame.to("cpu", torch.float32).unsqueeze(0).contiguous()

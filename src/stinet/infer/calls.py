@@ -1,7 +1,7 @@
 """Calls a clip function as it likes best: several frames at once, and none that nobody wants, where it can."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,9 @@ from torch import Tensor
 
 from stinet.config import ClipFunction, Selective, Tile
 
-__all__ = ["prepare", "run", "run_whole"]
+__all__ = ["each", "prepare", "run", "run_whole"]
+
+Made = TypeVar("Made")
 
 
 def prepare(fn: ClipFunction, frames: Sequence[Float[Tensor, "3 h w"]]) -> list[Any]:
@@ -33,6 +35,11 @@ def run(
         is_run = list(wanted) == list(range(wanted[0], wanted[0] + len(wanted)))  # as of every window: no copy is made
         made = made[wanted[0] : wanted[-1] + 1] if is_run else made[list(wanted)]
     return made.detach().to("cpu", torch.float32)
+
+
+def each(fn: ClipFunction, function: Callable[..., Made], *given: Sequence[Any]) -> Iterable[Made]:
+    """What a function makes of the first of everything given, and so on: at once where `fn` can, else when due."""
+    return fn.each(function, *given) if isinstance(fn, Selective) else map(function, *given)
 
 
 def run_whole(

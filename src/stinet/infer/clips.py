@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
+from stinet.infer.calls import each
 from stinet.infer.ladder import Picture, Runner
 from stinet.infer.times import Due, Film, OutputRule, Result
 from stinet.ops.pictures import rounded
@@ -123,8 +124,8 @@ class Window:
         depth = clip[0].picture.pixels.dtype
         made = self._runner.run([source.picture for source in clip], times, first)
         masks = self._runner.run([source.mask for source in clip], times, first) if has_alpha else None
-        for k, stamps in enumerate(shown.values()):
-            rgb = _picture(made[k], self._size, depth)
+        pictures = each(self._runner.fn, lambda frame: _picture(frame, self._size, depth), list(made))
+        for k, (rgb, stamps) in enumerate(zip(pictures, shown.values(), strict=True)):
             alpha = None if masks is None else _picture(masks[k].mean(0, keepdim=True), self._size, depth)[..., 0]
             for time in stamps:
                 yield Frame(rgb=rgb, alpha=alpha, time=time)

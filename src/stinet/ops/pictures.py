@@ -65,7 +65,7 @@ def exp(numbers: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def rounded(
     picture: Float[Tensor, "c h w"], depth: np.dtype
 ) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]:
-    """A finite picture in [0, 1], clamped, as the nearest levels of a depth: in 8 bits by OpenCV, in a tenth of the time.
+    """A finite picture, clamped to [0, 1], as the nearest levels of a depth: 8 bits by OpenCV, in a tenth of the time.
 
     Halfway between two levels one of them is taken, by OpenCV the even one.
     """
