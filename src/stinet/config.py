@@ -419,6 +419,7 @@ COMPACT = ModelConfig(
     motion_blocks=1,
     shared_blocks=2,
     branch_blocks=0,
+    local_frames="given",
     shared_at="native",
     aligned=True,
     deform_kernel=1,

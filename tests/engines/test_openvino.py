@@ -44,8 +44,8 @@ VARIANTS = {
     "without Inet": {"offset_interaction": False},
     "motion offsets of 16 channels": {"offset_channels": 16},
     "motion offsets of 16 channels, without Inet": {"offset_channels": 16, "offset_interaction": False},
-    "ST-LR of given frames": {"local_frames": "given"},
-    "two ST-LR modules of given frames": {"local_frames": "given", "local_modules": 2},
+    "ST-LR of all frames": {"local_frames": "all"},
+    "two ST-LR modules of all frames": {"local_frames": "all", "local_modules": 2},
     "without ST-GR": {"relate": "none"},
     "E^P at all pixels": {"edge_pixel_step": 1},
     "without E^P and E^F": {"edge_pixel": False, "edge_frame": False},
@@ -167,13 +167,13 @@ def test_nothing_is_made_twice_for_windows_that_overlap(fn: OpenVinoClip, monkey
     first, second = states[:4], states[2:]
     halves = [[0.5]] * 3
     fn.run_some([0, 1, 2, 3], first, halves, fn.context(first, halves))
-    # 3 in-between frames, 7 refined, the 4 asked for and the source frame after the last of them
-    assert [made.count(kind) for kind in ("features", "between", "local 0")] == [6, 3, 7]
+    # 3 in-between frames, the 4 given ones refined, the 4 asked for and the source frame after the last of them
+    assert [made.count(kind) for kind in ("features", "between", "local 0")] == [6, 3, 4]
     assert (made.count("heads"), made.count("heads between")) == (3, 2)
     made.clear()
     again = fn.run(second, halves, fn.context(second, halves))
-    # the interval in both windows is there; of its frames, two have other neighbours now
-    assert [made.count(kind) for kind in ("features", "between", "local 0")] == [0, 2, 6]
+    # the interval in both windows is there; of its ends, both have other neighbours now
+    assert [made.count(kind) for kind in ("features", "between", "local 0")] == [0, 2, 4]
     fresh = [fn.prepare(frame) for frame in frames[2:]]
     assert torch.equal(again, fn.run(fresh, halves, fn.context(fresh, halves)))
 
@@ -183,9 +183,11 @@ def test_frames_in_between_are_not_refined_where_the_network_leaves_them(
 ) -> None:
     made: list[str] = []
     monkeypatch.setattr(OpenVinoClip, "_infer", lambda _self, kind, _given, _out: made.append(kind))
-    fn = OpenVinoClip(build(replace(COMPACT, local_frames="given")), threads=1, cache=tmp_path)
-    ran(fn, clip(3, (12, 16))[0], HALVES)
-    assert [made.count(kind) for kind in ("features", "between", "local 0")] == [3, 2, 3]
+    for which, refined in (("given", 3), ("all", 5)):
+        made.clear()
+        net = build(replace(COMPACT, local_frames=which))  # pyright: ignore[reportArgumentType]
+        ran(OpenVinoClip(net, threads=1, cache=tmp_path), clip(3, (12, 16))[0], HALVES)
+        assert [made.count(kind) for kind in ("features", "between", "local 0")] == [3, 2, refined]
 
 
 def test_given_flows_are_not_those_of_an_earlier_run(fn: OpenVinoClip) -> None:

@@ -232,8 +232,9 @@ def test_each_neighbour_is_seen() -> None:
 
 
 @pytest.mark.parametrize(("config", "up"), [
-    (COMPACT, 1), (replace(PAPER, flow_guided=True), 1), (replace(PAPER, flow_guided=True, align_at="native"), 4),
-    (replace(COMPACT, flow_guided=False), None), (PAPER, None),
+    (replace(COMPACT, local_frames="all"), 1), (replace(PAPER, flow_guided=True), 1),
+    (replace(PAPER, flow_guided=True, align_at="native"), 4),
+    (replace(COMPACT, flow_guided=False, local_frames="all"), None), (PAPER, None),
 ], ids=["compact", "paper guided", "paper guided natively", "compact unguided", "paper"])  # fmt: skip
 def test_guided_sampling_starts_at_the_flow_to_the_neighbour_on_the_grid_it_is_used_on(
     config: ModelConfig, up: int | None
