@@ -435,6 +435,9 @@ def test_of_frames_that_nobody_wants_no_work_is_counted() -> None:
         def run_some(self, wanted: Sequence[int], *given: Any) -> Tensor:
             return self.run(*given)[list(wanted)]
 
+        def each(self, function: Callable[..., Any], *given: Sequence[Any]) -> list[Any]:
+            return list(map(function, *given))
+
     recorder = Recorder(Choosy())
     assert isinstance(recorder, Selective)
     assert not isinstance(Recorder(Repeat()), Selective)

@@ -44,11 +44,11 @@ def test_a_network_without_st_gr_has_no_graph(tmp_path: Path) -> None:
 
 
 def test_without_inet_fields_are_those_of_a_network_whose_inet_passes_on_what_it_gets(net: STINet) -> None:
-    without = fields_of(net, FRAMES, 1)["previous"].direct
+    without = fields_of(net, FRAMES, 2)["previous"].direct
     local = net.local[0]
     assert isinstance(local, Local)
     local.exchange = None
-    bare = fields_of(net, FRAMES, 1)["previous"]
+    bare = fields_of(net, FRAMES, 2)["previous"]
     assert bare.exchanged == {}
     for branch in ("low", "high"):
         assert without[branch].shape == (16, 24, 2)
@@ -56,10 +56,17 @@ def test_without_inet_fields_are_those_of_a_network_whose_inet_passes_on_what_it
 
 
 def test_inet_changes_the_fields(net: STINet) -> None:
-    found = fields_of(net, FRAMES, 1)["following"]
+    found = fields_of(net, FRAMES, 2)["following"]
     assert found.flow is not None
     assert found.flow.shape == (16, 24, 2)
     assert (found.exchanged["low"] - found.direct["low"]).abs().max() > 1e-4
+
+
+def test_frames_in_between_have_fields_where_st_lr_refines_them(net: STINet, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="frame 1 lies in between"):
+        fields_of(net, FRAMES, 1)
+    every = network(str(small_weights(tmp_path / "all.safetensors", local_frames="all")))
+    assert fields_of(every, FRAMES, 1)["following"].exchanged["low"].shape == (16, 24, 2)
 
 
 def test_fields_are_right_and_down(net: STINet) -> None:
@@ -70,7 +77,7 @@ def test_fields_are_right_and_down(net: STINet) -> None:
         offsets.weight.data.zero_()
         offsets.bias.data.zero_()
         offsets.bias.data[0 : 2 * local.weights["shared"].align["previous"].groups : 2] = 0.5  # pyright: ignore (dy)
-    field = fields_of(net, FRAMES, 1)["previous"].exchanged["low"]
+    field = fields_of(net, FRAMES, 2)["previous"].exchanged["low"]
     assert field[..., 0].abs().max() == 0
     assert (field[..., 1] > 0.4).all()
 

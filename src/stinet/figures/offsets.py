@@ -49,17 +49,19 @@ def fields_of(net: STINet, frames: Float[Tensor, "t 3 h w"], index: int) -> dict
 
     Raises:
         ModelError: a network without ST-LR.
+        UsageError: a frame that ST-LR of this network leaves as it is.
 
     """
     if not net.local:
         raise ModelError("this network has no ST-LR, so no offsets: its local_modules is 0")
+    place = _place(net, index)
     local = net.local[0]
     assert isinstance(local, Local)
     flows: dict[Side, Tensor] = {}
     used: dict[Side, list[Tensor]] = {side: [] for side in SIDES}
     raw: dict[Side, tuple[Tensor, ...]] = {}
 
-    def began(_: object, given: tuple[object, object, dict[Side, Tensor] | None, object]) -> None:
+    def began(_: object, given: tuple[object, object, dict[Side, Tensor] | None, object, object]) -> None:
         flows.update(given[2] or {})
 
     def used_by(side: Side) -> Callable[[object, tuple[Tensor, ...]], None]:
@@ -78,8 +80,8 @@ def fields_of(net: STINet, frames: Float[Tensor, "t 3 h w"], index: int) -> dict
             final = net(frames[None]).final[0].clamp(0, 1)
             found: dict[Side, Fields] = {}
             for side in SIDES:
-                with_inet = _fields(local, side, used[side], index)
-                without = _fields(local, side, raw[side], index) if side in raw else with_inet
+                with_inet = _fields(local, side, used[side], place)
+                without = _fields(local, side, raw[side], place) if side in raw else with_inet
                 flow = flows[side][index].permute(1, 2, 0).cpu() if flows else None
                 found[side] = Fields(final[index].cpu(), flow, with_inet if side in raw else {}, without)
     finally:
@@ -91,7 +93,7 @@ def fields_of(net: STINet, frames: Float[Tensor, "t 3 h w"], index: int) -> dict
 def draw_offsets(
     source: Path, model: str, count: int, path: Path, *, frame: int | None = None, without: str = ""
 ) -> str:
-    """Draw the fields of one output frame (default: the interpolated one that moves most); gives their mean lengths.
+    """Draw the fields of one output frame (default: one that moves most, in between if these have any); gives lengths.
 
     `without` names a network that was trained without Inet; empty: `model` itself, with Inet passed by.
 
@@ -103,7 +105,7 @@ def draw_offsets(
     clip = chosen_clips([source])[0]
     small = small_frames(clip, count, net.config.scale)
     outputs = 2 * len(small) - 1
-    index = _fastest(small) if frame is None else frame
+    index = _fastest(small) - (net.config.local_frames == "given") if frame is None else frame
     if not 0 <= index < outputs:
         raise UsageError(f"{clip.name} has no frame {index}: its frames are 0 to {outputs - 1}")
     found = fields_of(net, small, index)
@@ -136,6 +138,26 @@ def _fastest(small: Float[Tensor, "t 3 h w"]) -> int:
     """The output frame in the middle of the interval with the longest flow."""
     flow = clip_flows(small[None]).forward[0]
     return 2 * int(flow.norm(dim=1).mean(dim=(1, 2)).argmax()) + 1
+
+
+def _place(net: STINet, index: int) -> int:
+    """Of an output frame among those that ST-LR refines."""
+    if net.config.local_frames == "all":
+        return index
+    if index % 2:
+        raise UsageError(
+            f"frame {index} lies in between, and this network refines given frames alone: take an even one"
+        )
+    return index // 2
+
+
+def _place(net: STINet, index: int) -> int:
+    """Of an output frame among those that ST-LR refines."""
+    if net.config.local_frames == "all":
+        return index
+    if index % 2:
+        raise UsageError(f"frame {index} lies in between, and this network refines given frames: take an even one")
+    return index // 2
 
 
 def _fields(local: Local, side: Side, offsets: tuple[Tensor, ...] | list[Tensor], index: int) -> dict[str, Field]:
