@@ -332,7 +332,7 @@ def test_bfloat16_autocast_stays_close_and_gives_float32(config: ModelConfig) ->
 
 
 @pytest.mark.parametrize(("name", "least", "most"), [
-    ("stinet", 0.9 * 11.8e6, 1.1 * 11.8e6), ("stinet-m", 1.5e6, 2.6e6), ("stinet-s", 0.3e6, 0.5e6),
+    ("stinet", 0.9 * 11.8e6, 1.1 * 11.8e6), ("stinet-m", 1.5e6, 2.6e6), ("stinet-s", 0.3e6, 0.7e6),
     ("stinet-xs", 0, 0.3e6),
 ])  # fmt: skip
 def test_presets_have_the_size_they_are_known_for(name: str, least: float, most: float) -> None:
