@@ -145,17 +145,6 @@ def _place(net: STINet, index: int) -> int:
     if net.config.local_frames == "all":
         return index
     if index % 2:
-        raise UsageError(
-            f"frame {index} lies in between, and this network refines given frames alone: take an even one"
-        )
-    return index // 2
-
-
-def _place(net: STINet, index: int) -> int:
-    """Of an output frame among those that ST-LR refines."""
-    if net.config.local_frames == "all":
-        return index
-    if index % 2:
         raise UsageError(f"frame {index} lies in between, and this network refines given frames: take an even one")
     return index // 2
 
