@@ -268,7 +268,7 @@ class GraphClip:
         out = [maps[:1], maps[1:], blend, mismatch, to_left, to_right]
         self._infer("between", given | _grids(height, width), out)
         made = _Moment(maps, blend, Between(to_left, to_right, mismatch))
-        if self._leaves_between:
+        if self._leaves_between and len(self.net.local) == 1:
             made.refined = _Refined((), maps, self._seen(maps))
         return made
 

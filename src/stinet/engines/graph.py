@@ -298,7 +298,7 @@ class _Writer:
         fused = op.add(self._conv([aligned[0], x, aligned[1]], weights.fusion.body), x)
         return self._conv.blocks(fused, weights.fusion.blocks)
 
-    def _offsets(self, module: Any, name: str, x: Node, beside: Node, grid: Node | None) -> "_Steer":
+    def _offsets(self, module: Any, name: str, x: Node, beside: Node, grid: Node | None) -> _Steer:
         """Motion offsets to one side: L and H one after the other."""
         weights = module.weights["shared"]
         offsets, steered = weights.offsets, weights.align[name].offsets
@@ -317,7 +317,7 @@ class _Writer:
         s = op.concat(halves, 0)
         return lambda outputs: self._conv(s, steered, outputs=outputs)
 
-    def _narrow_offsets(self, module: Any, name: str, x: Node, beside: Node, grid: Node | None) -> "_Steer":
+    def _narrow_offsets(self, module: Any, name: str, x: Node, beside: Node, grid: Node | None) -> _Steer:
         """The same of one frame, L and H side by side: fewer channels than are treated at once waste the others."""
         weights = module.weights["shared"]
         offsets, steered = weights.offsets, weights.align[name].offsets
@@ -338,7 +338,7 @@ class _Writer:
         total, steering = steered.out_channels, self._conv.joint((steered, part) for part in motions)
         return lambda outputs: self._conv(s, steering, outputs=[*outputs, *(total + place for place in outputs)])
 
-    def _align(self, align: Any, neighbour: Node, steer: "_Steer", flow: Node | None) -> Node:
+    def _align(self, align: Any, neighbour: Node, steer: _Steer, flow: Node | None) -> Node:
         """Modulated deformable convolution of several taps; the flow is where every offset starts."""
         groups, taps = align.groups, align.kernel**2
         split, bound = 2 * groups * taps, align.max_offset_px
@@ -351,7 +351,7 @@ class _Writer:
         made = _deformable(neighbour, offset, _values(align.weight.weight), mask, groups)
         return op.add(made, _bias(align.weight))
 
-    def _sampled(self, align: Any, x: Node, steer: "_Steer", grid: Node | None) -> Node:
+    def _sampled(self, align: Any, x: Node, steer: _Steer, grid: Node | None) -> Node:
         """Every group of channels at its own offset, zero outside, times its mask.
 
         With few channels in a group, grid_sample with groups as pictures is three times as fast as a deformable

@@ -33,6 +33,7 @@ from stinet.config import ClipFunction, Movable, Selective, TileConfig
 from stinet.errors import DeviceError, ModelError
 from stinet.infer.calls import prepare, run
 from stinet.infer.tiles import BYTES_PER_PIXEL, by_tiles, fitting_size_px, smallest_size_px
+from stinet.ops.pictures import load as load_opencv
 from stinet.video.frame import Notes
 
 __all__ = ["CORE", "LONG_CORE", "Picture", "Runner", "context_factor"]
@@ -114,6 +115,7 @@ class Runner:
         state: Mapping[str, Any] | None = None,
     ) -> None:
         """`budget_bytes` is the memory that can be taken, `state` that of an earlier runner to go on like it."""
+        load_opencv()
         self.tile, self.notes, self.budget_bytes = tile, notes, budget_bytes
         self.core = 0
         """Source intervals of a window; 0: not yet chosen."""

@@ -209,7 +209,7 @@ class Local(nn.Module):
         batch = next(iter(given.values())).shape[0] // count
         centres = list(range(count)) if centres is None else list(centres)
         own = {name: take(x, batch, centres) for name, x in given.items()}
-        own_at = {name: take(x, batch, centres) for name, x in at.items()}
+        own_at = {name: own[name] if x is given[name] else take(x, batch, centres) for name, x in at.items()}
         aligned: dict[str, dict[Side, Tensor]] = {name: {} for name in given}
         for side in SIDES:
             flow = take(flows[side], batch, centres) if self.guided and flows is not None else None

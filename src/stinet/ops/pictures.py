@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from stinet.ops.warp import pixel_grid, warp_cubic
 
-__all__ = ["blend", "enlarge", "exp", "goes_to_opencv", "interleave", "interleaved", "rounded", "warp_picture"]
+__all__ = ["blend", "enlarge", "exp", "goes_to_opencv", "interleave", "interleaved", "load", "rounded", "warp_picture"]
 
 _EXACT_SINCE = 5
 """OpenCV's major version whose remap rounds no coordinate to 1/32 of a pixel."""
@@ -30,6 +30,11 @@ def goes_to_opencv(*pictures: Tensor) -> bool:
         return False
     is_traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     return not is_traced and not torch.compiler.is_compiling() and _has_opencv()
+
+
+def load() -> None:
+    """Load OpenCV, if it is there, while there is memory: a library that is loaded when it is short may end the process."""
+    _has_opencv()
 
 
 def interleaved(pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
