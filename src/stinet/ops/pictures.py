@@ -33,7 +33,7 @@ def goes_to_opencv(*pictures: Tensor) -> bool:
 
 
 def load() -> None:
-    """Load OpenCV, if it is there, while there is memory: a library that is loaded when it is short may end the process."""
+    """Load OpenCV, if it is there, while there is memory: loaded when it is short, it may end the process."""
     _has_opencv()
 
 
