@@ -1,6 +1,7 @@
 """Names and shapes of the weights in the authors' files, written down from their public code."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 Layout = dict[str, tuple[int, ...]]
 
@@ -67,6 +68,22 @@ def _zooming() -> Iterator[tuple[str, tuple]]:
     yield from conv("ConvBLSTM.forward_net.cell_list.0.conv", 256, 128)
     yield from conv("ConvBLSTM.conv_1x1", 64, 128, 1)
     yield from exit_of(64)
+
+
+def videoinr() -> Layout:
+    return dict(_videoinr())
+
+
+def _videoinr() -> Iterator[tuple[str, tuple]]:
+    yield from _zooming()
+    for name, widths in (
+        ("feat_imnet", (201, 64, 64, 256, 64)),
+        ("flow_imnet", (263, 64, 64, 256, 4)),
+        ("encode_imnet", (525, 64, 64, 256, 256, 3)),
+    ):
+        for index, (inputs, outputs) in enumerate(pairwise(widths)):
+            is_last = index == len(widths) - 2
+            yield from linear(f"{name}.net.{index}" + ("" if is_last else ".linear"), outputs, inputs)
 
 
 def tmnet(*, modulated: bool = True) -> Layout:

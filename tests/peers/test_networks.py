@@ -20,6 +20,7 @@ from stinet.peers.parts import RivalClipNet, RivalNet
 from stinet.peers.published import PUBLISHED
 from stinet.peers.rstt import RsttConfig
 from stinet.peers.tmnet import TmnetConfig
+from stinet.peers.videoinr import VideoInrConfig
 from stinet.peers.zooming import ZoomingConfig
 
 SIZES: dict[str, Any] = {"channels": 8, "groups": 2, "front_blocks": 1, "back_blocks": 1}
@@ -27,6 +28,7 @@ SMALL = {
     "zooming-slow-mo": ZoomingConfig(**SIZES),
     "tmnet": TmnetConfig(**SIZES),
     "rstt-s": RsttConfig(channels=16, depth=2),
+    "videoinr": VideoInrConfig(**SIZES, hidden=8, wide=16),
 }
 LAYOUTS: dict[str, Callable[[], layouts.Layout]] = {
     "zooming-slow-mo": layouts.zooming,
@@ -34,6 +36,7 @@ LAYOUTS: dict[str, Callable[[], layouts.Layout]] = {
     "rstt-s": lambda: layouts.rstt(4),
     "rstt-m": lambda: layouts.rstt(6),
     "rstt-l": lambda: layouts.rstt(8),
+    "videoinr": layouts.videoinr,
     "sepconv": layouts.sepconv,
     "rcan": layouts.rcan,
     "edvr-l": lambda: layouts.edvr(5),
@@ -73,7 +76,8 @@ def test_rstt_costs_a_constant_more_with_every_block() -> None:
 
 
 @pytest.mark.parametrize(("name", "clips", "shape"), [
-    ("tmnet", 1, (1, 4, 3, 32, 32)), ("rstt-s", 1, (1, 4, 3, 32, 32)), ("sepconv", 2, (1, 3, 32, 32)),
+    ("tmnet", 1, (1, 4, 3, 32, 32)), ("rstt-s", 1, (1, 4, 3, 32, 32)), ("videoinr", 1, (1, 4, 3, 32, 32)),
+    ("sepconv", 2, (1, 3, 32, 32)),
     ("rcan", 1, (1, 3, 32, 32)), ("edvr-l", 1, (5, 3, 32, 32)),
 ])  # fmt: skip
 def test_a_network_costs_what_is_listed(name: str, clips: int, shape: tuple[int, ...]) -> None:
@@ -104,11 +108,11 @@ def test_gradients_reach_the_frames_and_the_weights(name: str) -> None:
     for parameter in net.parameters():  # offsets and modulators start at zero, which stops gradients
         if not parameter.any():
             nn.init.normal_(parameter, std=0.01)
-    net(frames, (0.5,) if name != "tmnet" else (0.3,)).final.square().mean().backward()
+    net(frames, (0.5,) if name not in ("tmnet", "videoinr") else (0.3,)).final.square().mean().backward()
     assert frames.grad is not None
     assert bool((frames.grad.abs().amax(dim=(0, 2, 3, 4)) > 0).all())
     still = [key for key, parameter in net.named_parameters() if parameter.grad is None or not parameter.grad.any()]
-    assert [key for key in still if not key.startswith("shrink.3.")] == []
+    assert [key for key in still if not key.startswith(("shrink.3.", "unused."))] == []
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -124,7 +128,7 @@ def test_another_time_than_the_middle_is_refused_where_it_cannot_be_made(name: s
         small(name)(torch.rand(1, 2, 3, 8, 8), (0.25,))
 
 
-@pytest.mark.parametrize("name", ["zooming-slow-mo", "tmnet", "rstt-l", "sepconv", "rcan", "edvr-l"])
+@pytest.mark.parametrize("name", ["zooming-slow-mo", "tmnet", "rstt-l", "videoinr", "sepconv", "rcan", "edvr-l"])
 def test_a_file_of_the_authors_layout_is_taken_whole(name: str, tmp_path: Path) -> None:
     foreign, target = tmp_path / "official.pth", tmp_path / "ours.safetensors"
     theirs = as_file(LAYOUTS[name](), foreign)

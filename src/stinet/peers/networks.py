@@ -24,6 +24,7 @@ from stinet.peers.official import (
     from_rstt,
     from_sepconv,
     from_tmnet,
+    from_videoinr,
     from_zooming,
 )
 from stinet.peers.parts import RivalNet
@@ -32,6 +33,7 @@ from stinet.peers.rcan import Rcan, RcanConfig
 from stinet.peers.rstt import Rstt, RsttConfig
 from stinet.peers.sepconv import SepConv, SepConvConfig
 from stinet.peers.tmnet import Tmnet, TmnetConfig
+from stinet.peers.videoinr import VideoInr, VideoInrConfig
 from stinet.peers.zooming import ZoomingConfig, ZoomingSlowMo
 
 __all__ = ["RIVALS", "Rival", "build", "convert_official", "is_rival", "load_rival", "save_rival"]
@@ -52,6 +54,7 @@ RIVALS: Mapping[str, Rival] = {
     "rstt-s": Rival(make=Rstt, config=RsttConfig(depth=4), translate=from_rstt),
     "rstt-m": Rival(make=Rstt, config=RsttConfig(depth=6), translate=from_rstt),
     "rstt-l": Rival(make=Rstt, config=RsttConfig(depth=8), translate=from_rstt),
+    "videoinr": Rival(make=VideoInr, config=VideoInrConfig(), translate=from_videoinr),
     "sepconv": Rival(make=SepConv, config=SepConvConfig(), translate=from_sepconv),
     "rcan": Rival(make=Rcan, config=RcanConfig(), translate=from_rcan),
     "edvr-l": Rival(make=Edvr, config=EdvrConfig(), translate=from_edvr),

@@ -12,7 +12,16 @@ refused as unknown.
 import re
 from collections.abc import Callable, Sequence
 
-__all__ = ["Translation", "from_edvr", "from_rcan", "from_rstt", "from_sepconv", "from_tmnet", "from_zooming"]
+__all__ = [
+    "Translation",
+    "from_edvr",
+    "from_rcan",
+    "from_rstt",
+    "from_sepconv",
+    "from_tmnet",
+    "from_videoinr",
+    "from_zooming",
+]
 
 Translation = Callable[[str], str | None]
 
@@ -71,6 +80,12 @@ _ATTENTION: Rules = (
     (r"ttention\.q\.", "ttention.query."),
     (r"ttention\.kv\.", "ttention.key_value."),
     (r"ttention\.proj\.", "ttention.out."),
+)
+
+_REPRESENTATIONS: Rules = (
+    (r"^feat_imnet\.net\.(\d)\.(linear\.)?", r"feature.layers.\1."),
+    (r"^flow_imnet\.net\.(\d)\.(linear\.)?", r"flow.layers.\1."),
+    (r"^encode_imnet\.net\.(\d)\.(linear\.)?", r"color.layers.\1."),
 )
 
 _RCAN: Rules = (
@@ -156,6 +171,11 @@ def from_tmnet(name: str) -> str | None:
     name = re.sub(r"^pcd_align\.TMB_([AB])_l([123])\.([tf])_process\.(\d)\.", _part_of_modulation, name)
     name = from_zooming(_by_rules(name, _COMPARE)) or ""
     return re.sub(r"^lstm\.", "relate.low.", re.sub(r"^(pyramid|pair)\.", r"low.\1.", name))
+
+
+def from_videoinr(name: str) -> str | None:
+    """VideoINR's names; what it shares with Zooming Slow-Mo is called alike, but its exit is not used."""
+    return re.sub(r"^enlarge\.", "unused.", from_zooming(_by_rules(name, _REPRESENTATIONS)) or "")
 
 
 def from_rstt(name: str) -> str | None:

@@ -60,6 +60,14 @@ PUBLISHED: Mapping[str, Published] = {
         )
         for size, millions, kilo_macs in (("S", 4.49, 179), ("M", 6.08, 210), ("L", 7.67, 240))
     },
+    "videoinr": Published(
+        title="VideoINR",
+        paper="Chen et al., CVPR 2022",
+        millions=11.31,
+        kilo_macs=898,
+        project="Picsart-AI-Research/VideoINR-Continuous-Space-Time-Super-Resolution",
+        file="latest_G.pth",
+    ),
     "sepconv": Published(
         title="SepConv",
         paper="Niklaus et al., ICCV 2017",
