@@ -82,6 +82,18 @@ def test_table_2_names_the_frames_in_between_and_has_no_cost() -> None:
     assert view.caption.startswith("the columns of Table II:")
     assert [column.name for column in view.head] == ["method", *["PSNR", "SSIM"] * 5]
     assert view.rows == [["net(3)", *[None] * 8, 29.57, 0.5]]
+    assert [row[0] for row in view.foot] == ["TMNet(3), published", "STINet(3), published"]
+
+
+def test_published_rows_stand_below_ours_and_do_not_compete() -> None:
+    view = views(model("net", 20.0) | {"groups": {"vid4": scores(25.30)}})[-1]
+    assert [row[0] for row in view.rows] == ["net"]
+    published = {row[0]: row for row in view.foot}
+    assert len(published) == 18
+    assert published["STINet, published"][1:3] == [26.79, 0.8049]
+    assert published["VideoINR, published"][3] is None
+    assert {len(row) for row in view.foot} == {len(view.head)}
+    assert "not measured here" in view.note
 
 
 def test_models_compete_in_a_column_and_clips_do_not() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stinet.report.page import Cell, Column, TableView
+from stinet.report.paper import TABLE_1, TABLE_2
 
 __all__ = ["as_markdown", "as_text", "models_of", "protocol_of", "table", "views"]
 
@@ -184,11 +185,16 @@ def _papers_view(models: Sequence[Mapping[str, Any]]) -> TableView:
         row += [groups[group][key] if group in groups else None for group in _SETS for key in ("psnr_db", "ssim")]
         row += [about.get("papers_fps", {}).get("frames_per_second"), _count(about.get("parameters"))][: len(cost)]
         rows.append(row)
+    published = TABLE_2.get(between, ()) if between > 1 else TABLE_1
+    notes = ["fps as the papers take it (--fps)"] if cost else []
+    if published:
+        notes.append("published: the paper's own figures, not measured here")
     return TableView(
         caption=f"the columns of Table {'II' if between > 1 else 'I'}: PSNR and SSIM on Y",
         head=[Column("method"), *sets, *cost],
         rows=rows,
-        note="fps as the papers take it (--fps)" if cost else "",
+        foot=[[f"{method}, published", *figures] for method, *figures in published],
+        note="; ".join(notes),
     )
 
 
