@@ -116,3 +116,27 @@ def test_a_process_does_not_count_the_memory_of_the_one_that_started_it() -> Non
     assert runtime.peak_memory_bytes() >= len(held) > int(done.stdout)
     if sys.platform == "linux":
         assert int(done.stdout) > 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("last", "code"), [("pass", 0), ("raise SystemExit(7)", 7), ("raise SystemExit", 0), ("1 / 0", 1)]
+)
+def test_a_process_that_ends_at_once_has_said_everything_and_takes_nothing_apart(last: str, code: int) -> None:
+    script = f"""
+import atexit
+from stinet import runtime
+
+class Held:
+    def __del__(self):
+        print("taken apart")
+
+with runtime.ended_at_once():
+    held = Held()
+    atexit.register(print, "at exit")
+    print("inside")
+    {last}
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60, capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stdout.split("\n") == ["inside", "at exit", ""]
+    assert ("ZeroDivisionError" in done.stderr) == (last == "1 / 0")

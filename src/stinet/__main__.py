@@ -9,10 +9,16 @@ import sys
 from typing import NoReturn
 
 from stinet.errors import Interrupted, StinetError
-from stinet.runtime import collect_seldom, prepare_threads, reuse_memory
+from stinet.runtime import collect_seldom, ended_at_once, prepare_threads, reuse_memory
 
 INTERRUPTED = 130
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+def command() -> NoReturn:
+    """Be the process of the `stinet` command."""
+    with ended_at_once():
+        main()
 
 
 def main() -> NoReturn:
@@ -64,4 +70,4 @@ def _complain(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -93,6 +93,7 @@ def main(argument: str) -> None:
     runtime.prepare_threads()
     runtime.fix_threads(wish["subject"]["threads"])
     runtime.reuse_memory()
+    runtime.collect_seldom()
     print(json.dumps(_measured(wish)))
 
 
@@ -125,4 +126,5 @@ def _measured(wish: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    with runtime.ended_at_once():
+        main(sys.argv[1])
