@@ -70,3 +70,20 @@ def test_the_first_error_is_raised_when_nothing_goes_on_any_more() -> None:
         Lanes(2).each(some_fail, range(50))
     assert sorted(begun) == sorted(ended)
     assert len(begun) < 50
+
+
+def test_what_is_done_aside_is_waited_for_by_nobody() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        may_end.wait(20)
+
+    lanes = Lanes(2)
+    lanes.aside(slow)
+    assert begun.wait(20)
+    assert lanes.each(lambda x: x + 1, [1, 2]) == [2, 3]
+    may_end.set()
+    alone = threading.Event()
+    Lanes(1).aside(alone.set)
+    assert not alone.is_set()

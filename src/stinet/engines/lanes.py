@@ -44,6 +44,11 @@ class Lanes:
             begun = [work.begin(function, *row) for row in zip(*given, strict=True)]
         return [one.result() for one in begun]
 
+    def aside(self, function: Callable[..., object], *given: Any) -> None:
+        """Let a lane do it in its turn, if there are lanes; nobody waits for it or hears how it ends."""
+        if self._places > 1:
+            self._threads().submit(function, *given)
+
     @contextmanager
     def work(self) -> "Iterator[Work]":
         """Tasks that are begun inside are done, all of them, when it ends.

@@ -30,6 +30,7 @@ from stinet.engines.compiled import GraphClip, write_graph
 from stinet.engines.graph import unsupported
 from stinet.engines.ranges import Ranges
 from stinet.errors import DeviceError, ModelError
+from stinet.model.clip import FrameState
 from stinet.model.stinet import STINet
 
 __all__ = ["OpenVinoClip"]
@@ -82,7 +83,7 @@ class OpenVinoClip(GraphClip):
         self._cache = cache
         self._graphs: dict[str, openvino.CompiledModel] = {}
         self._idle: dict[str, list[Any]] = defaultdict(list)
-        self._lock = threading.Lock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @property
     def identity(self) -> str:
@@ -105,6 +106,21 @@ class OpenVinoClip(GraphClip):
         moved._torch = self._torch
         return moved
 
+    def prepare_all(self, frames: Sequence[Tensor]) -> list[FrameState]:
+        """As every engine; the first time a free lane compiles meanwhile what will be needed next."""
+        if len(frames) > 1 and not self._graphs:
+            self.lanes.aside(self._compile_ahead)
+        return super().prepare_all(frames)
+
+    def _compile_ahead(self) -> None:
+        for kind in (
+            "between",
+            *(f"local {module}" for module in range(len(self.net.local))),
+            "heads",
+            "heads between",
+        ):
+            self._graph(kind)
+
     def _infer(self, kind: str, given: dict[str, Tensor], out: Sequence[Tensor]) -> None:
         request = self._request(kind)
         for index, tensor in enumerate(out):
@@ -115,12 +131,17 @@ class OpenVinoClip(GraphClip):
 
     def _request(self, kind: str) -> Any:
         """One that nobody uses: every lane has its own."""
-        with self._lock:
+        try:
+            return self._idle[kind].pop()
+        except IndexError:
+            return self._graph(kind).create_infer_request()
+
+    def _graph(self, kind: str) -> openvino.CompiledModel:
+        with self._locks[kind]:
             if kind not in self._graphs:
                 graph = write_graph(self.net, kind, self._ranges if self.precision == "int8" else {})
                 self._graphs[kind] = self._compiled(graph)
-            idle = self._idle[kind]
-            return idle.pop() if idle else self._graphs[kind].create_infer_request()
+            return self._graphs[kind]
 
     def _compiled(self, graph: openvino.Model) -> openvino.CompiledModel:
         settings = {
