@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -425,3 +426,32 @@ def test_the_first_window_of_a_film_may_be_shorter() -> None:
     assert [(one.first, one.sources) for one in drawn] == [(0, 1), (1, 3), (4, 2), (6, 3), (9, 2)]
     one_frame = windows(runner(fn), film_of(even(1)), OutputRule.parse("x2"), period=PERIOD, core=3, first_core=1)
     assert [(one.first, one.sources) for one in one_frame] == [(0, 1)]
+
+
+def test_a_film_shows_its_first_frame_before_it_makes_the_second() -> None:
+    class Choosy(Repeat):
+        working_bytes_per_pixel = 0
+        asked: list[list[int]] = []  # noqa: RUF012
+
+        def prepare_all(self, frames: Sequence[Tensor]) -> list[Tensor]:
+            return [self.prepare(frame) for frame in frames]
+
+        def run_some(self, wanted: Sequence[int], *given: Any) -> Tensor:
+            self.asked.append(list(wanted))
+            return self.run(*given)[list(wanted)]
+
+        def each(self, function: Any, *given: Sequence[Any]) -> list[Any]:
+            return list(map(function, *given))
+
+    drawn = windows(
+        runner(fn := Choosy(scale=1)), film_of(even(4)), OutputRule.parse("x2"), period=PERIOD, first_core=1
+    )
+    made = (frame for window in drawn for frame in window.frames())
+    frames = [next(made)]
+    assert fn.asked == [[0]]
+    frames += made
+    plain, _ = run(even(4), "x2")
+    assert [frame.time for frame in frames] == [frame.time for frame in plain]
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(frames, plain, strict=True))
+    assert [0] in fn.asked
+    assert [1] in fn.asked

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
+from stinet.config import Selective
 from stinet.infer.calls import each
 from stinet.infer.ladder import Picture, Runner
 from stinet.infer.times import Due, Film, OutputRule, Result
@@ -83,7 +84,10 @@ class _Cut(NamedTuple):
 class Window:
     """Some source frames in their context, and the output frames that they yield once `frames` is called."""
 
-    def __init__(self, runner: Runner, cut: _Cut, size: tuple[int, int] | None, held: int) -> None:
+    def __init__(
+        self, runner: Runner, cut: _Cut, size: tuple[int, int] | None, held: int, *, is_urgent: bool = False
+    ) -> None:
+        """Held are so many of its output frames; an urgent one shows its first before it makes the others."""
         own = cut.clip[cut.first : cut.last]
         self.first: int = own[0].number
         """Number of its first source frame, in the film."""
@@ -94,6 +98,7 @@ class Window:
         self.held: int = held
         """Of them show the film's last source frame again."""
         self._runner, self._size = runner, size
+        self._is_urgent = is_urgent and isinstance(runner.fn, Selective)  # others would make everything twice
         self._cut: _Cut | None = cut
         # the frame that is the last one's neighbour may become due of more once it is known: not of this window's
         self._due = [list(source.due) for source in cut.clip]
@@ -110,8 +115,9 @@ class Window:
         if cut is None:
             raise RuntimeError(f"the window from source frame {self.first} on has been made already")
         has_alpha = any(source.alpha is not None for source in cut.clip)
-        for wanted in _parts(self._due, cut.first, cut.last):
-            yield from self._part(cut.clip, wanted, has_alpha=has_alpha)
+        for part in _parts(self._due, cut.first, cut.last):
+            for wanted in _first_and_rest(part) if self._is_urgent else [part]:
+                yield from self._part(cut.clip, wanted, has_alpha=has_alpha)
         self._runner.tidy()
 
     def _part(self, clip: Sequence[_Source], wanted: list[_Wanted], *, has_alpha: bool) -> Iterator[Frame]:
@@ -155,7 +161,7 @@ def windows(
     result = Result() if result is None else result
     film = Film(rule, result, runner.notes, period=period, tick=tick, is_constant_rate=is_constant_rate)
     for cut, held in _cuts(frames, film, runner, core, first_core):
-        window = Window(runner, cut, size, held)
+        window = Window(runner, cut, size, held, is_urgent=bool(first_core) and not result.frames_out)
         result.frames_out += len(window.times)
         yield window
 
@@ -270,6 +276,15 @@ def _parts(due: Sequence[Due], first: int, last: int) -> Iterator[list[_Wanted]]
         for begin in range(0, max(len(moving), 1), _MOST_BETWEEN):
             part = [*(given if begin == 0 else ()), *moving[begin : begin + _MOST_BETWEEN]]
             yield [part if j == i else [] for j in range(len(due))]
+
+
+def _first_and_rest(part: Sequence[_Wanted]) -> list[list[_Wanted]]:
+    """The same frames once for the first time that one of them has, and once for all others."""
+    first = min((time for due in part for time, _ in due if time is not None), default=None)
+    return [
+        [[(time if (time == first) is is_first else None, f) for time, f in due] for due in part]
+        for is_first in (True, False)
+    ]
 
 
 def _stamps(wanted: Sequence[_Wanted]) -> dict[int, list[Fraction]]:
