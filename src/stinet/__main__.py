@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 from stinet.errors import Interrupted, StinetError
-from stinet.runtime import collect_seldom, ended_at_once, prepare_threads, reuse_memory
+from stinet.runtime import ended_at_once, prepare_process
 
 INTERRUPTED = 130
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -23,9 +23,7 @@ def command() -> NoReturn:
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
-    prepare_threads()
-    reuse_memory()
-    collect_seldom()
+    prepare_process()
     said = ""
     try:
         from stinet.cli import app

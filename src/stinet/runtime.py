@@ -40,6 +40,7 @@ __all__ = [
     "memory_available_bytes",
     "ordinary_priority",
     "peak_memory_bytes",
+    "prepare_process",
     "prepare_threads",
     "probe_threads",
     "quiet_encoders",
@@ -128,6 +129,13 @@ def collect_seldom() -> None:
     What is in no circle, as tensors are, is freed at once as ever.
     """
     gc.set_threshold(50_000, 20, 100)
+
+
+def prepare_process() -> None:
+    """What a process of ours does before it loads torch: `prepare_threads`, `reuse_memory`, `collect_seldom`."""
+    prepare_threads()
+    reuse_memory()
+    collect_seldom()
 
 
 @contextlib.contextmanager

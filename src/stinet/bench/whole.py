@@ -90,10 +90,8 @@ def run_whole(subject: "Subject", film: Path, output: Path) -> WholeRun:
 def main(argument: str) -> None:
     """Be the process: do one run and print its figures."""
     wish = json.loads(argument)
-    runtime.prepare_threads()
+    runtime.prepare_process()
     runtime.fix_threads(wish["subject"]["threads"])
-    runtime.reuse_memory()
-    runtime.collect_seldom()
     print(json.dumps(_measured(wish)))
 
 

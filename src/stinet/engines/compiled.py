@@ -35,7 +35,7 @@ from stinet.ops.farneback import expand
 from stinet.ops.pictures import exp, interleave
 from stinet.ops.resample import add_resized
 
-__all__ = ["GraphClip", "write_graph"]
+__all__ = ["GraphClip", "graph_kinds", "write_graph"]
 
 _LEAST_PX = 2
 """The mirrored border of the bicubic estimate is as wide; a thinner picture is PyTorch's."""
@@ -46,8 +46,13 @@ _CLEAR = 70.0
 _number = itertools.count().__next__
 
 
+def graph_kinds(net: STINet) -> tuple[str, ...]:
+    """The kinds of graphs that make a film, in the order in which they are needed."""
+    return "features", "between", *(f"local {module}" for module in range(len(net.local))), "heads", "heads between"
+
+
 def write_graph(net: STINet, kind: str, ranges: Ranges | None = None) -> openvino.Model:
-    """The graph of one kind: features, between, local 0 (the first ST-LR module), heads, or heads between."""
+    """The graph of one of `graph_kinds`."""
     match kind.split():
         case ["features"]:
             return features_graph(net, ranges)

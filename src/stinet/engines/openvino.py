@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from stinet import runtime
-from stinet.engines.compiled import GraphClip, write_graph
+from stinet.engines.compiled import GraphClip, graph_kinds, write_graph
 from stinet.engines.graph import unsupported
 from stinet.engines.ranges import Ranges
 from stinet.errors import DeviceError, ModelError
@@ -83,7 +83,7 @@ class OpenVinoClip(GraphClip):
         self._cache = cache
         self._graphs: dict[str, openvino.CompiledModel] = {}
         self._idle: dict[str, list[Any]] = defaultdict(list)
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._locks = {kind: threading.Lock() for kind in graph_kinds(net)}
 
     @property
     def identity(self) -> str:
@@ -113,12 +113,7 @@ class OpenVinoClip(GraphClip):
         return super().prepare_all(frames)
 
     def _compile_ahead(self) -> None:
-        for kind in (
-            "between",
-            *(f"local {module}" for module in range(len(self.net.local))),
-            "heads",
-            "heads between",
-        ):
+        for kind in graph_kinds(self.net)[1:]:  # the first is compiled by the lanes that wait for it
             self._graph(kind)
 
     def _infer(self, kind: str, given: dict[str, Tensor], out: Sequence[Tensor]) -> None:

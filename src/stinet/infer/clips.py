@@ -23,7 +23,6 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
-from stinet.config import Selective
 from stinet.infer.calls import each
 from stinet.infer.ladder import Picture, Runner
 from stinet.infer.times import Due, Film, OutputRule, Result
@@ -98,7 +97,7 @@ class Window:
         self.held: int = held
         """Of them show the film's last source frame again."""
         self._runner, self._size = runner, size
-        self._is_urgent = is_urgent and isinstance(runner.fn, Selective)  # others would make everything twice
+        self._is_urgent = is_urgent
         self._cut: _Cut | None = cut
         # the frame that is the last one's neighbour may become due of more once it is known: not of this window's
         self._due = [list(source.due) for source in cut.clip]
@@ -115,8 +114,9 @@ class Window:
         if cut is None:
             raise RuntimeError(f"the window from source frame {self.first} on has been made already")
         has_alpha = any(source.alpha is not None for source in cut.clip)
+        is_split = self._is_urgent and self._runner.finishes_singly(cut.clip[0].picture.size)
         for part in _parts(self._due, cut.first, cut.last):
-            for wanted in _first_and_rest(part) if self._is_urgent else [part]:
+            for wanted in _first_and_rest(part) if is_split else [part]:
                 yield from self._part(cut.clip, wanted, has_alpha=has_alpha)
         self._runner.tidy()
 

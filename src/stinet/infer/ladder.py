@@ -156,6 +156,10 @@ class Runner:
         """Side of a tile in source pixels; 0: not yet chosen."""
         return self._rung.tile_px
 
+    def finishes_singly(self, size: tuple[int, int]) -> bool:
+        """Whether two runs of one clip for some frames each make nothing twice: what tiles make is not kept."""
+        return isinstance(self.fn, Selective) and max(size) <= self.tile_px
+
     @property
     def state(self) -> dict[str, Any]:
         """What was chosen, and the rung: plain values for a journal."""

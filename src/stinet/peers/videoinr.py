@@ -23,10 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stinet.model.blocks import take
-from stinet.model.lstm import ConvLstm
-from stinet.model.pyramid import PairAlign, Pyramid
 from stinet.model.timeline import Timeline
-from stinet.peers.parts import SCALE, Enlarge, Extract, RivalClipNet, blocks
+from stinet.peers.parts import SCALE, Enlarge
+from stinet.peers.zooming import ZoomingConfig, ZoomingFront
 
 __all__ = ["VideoInr", "VideoInrConfig"]
 
@@ -38,13 +37,9 @@ STRIP_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VideoInrConfig:
+class VideoInrConfig(ZoomingConfig):
     """Sizes of the network; the defaults are the authors'."""
 
-    channels: Annotated[int, "feature channels"] = 64
-    groups: Annotated[int, "offset groups of every deformable convolution"] = 8
-    front_blocks: Annotated[int, "residual blocks before alignment"] = 5
-    back_blocks: Annotated[int, "residual blocks before decoding"] = 40
     hidden: Annotated[int, "width of the first layers of a representation"] = 64
     wide: Annotated[int, "width of its last layers"] = 256
 
@@ -66,21 +61,14 @@ class _Siren(nn.Module):
         return self.layers[-1](x)
 
 
-class VideoInr(RivalClipNet):
+class VideoInr(ZoomingFront):
     """A clip of any length at 4 times the size, with frames at any times."""
 
     title: str = "VideoINR"
     reach: int = 1
 
     def __init__(self, config: VideoInrConfig = VideoInrConfig()) -> None:
-        super().__init__()
-        self.config = c = config
-        deform = {"kernel": 3, "groups": c.groups, "max_offset_px": None}
-        self.extract = Extract(c.channels, c.front_blocks)
-        self.pyramid = Pyramid(c.channels)
-        self.pair = PairAlign.of(c.channels, **deform)
-        self.lstm = ConvLstm(channels=c.channels, **deform, is_residual=False)
-        self.trunk = blocks(c.channels, c.back_blocks)
+        super().__init__(c := config)
         around, narrow = 3 * c.channels + 6, (c.hidden, c.hidden, c.wide)
         self.feature = _Siren((around + 3, *narrow, c.channels))
         self.flow = _Siren((around + c.channels + 1, *narrow, 4))

@@ -21,7 +21,7 @@ from stinet.model.pyramid import PairAlign, Pyramid
 from stinet.model.timeline import Timeline
 from stinet.peers.parts import Enlarge, Extract, RivalClipNet, blocks, enlarged, pairs_of
 
-__all__ = ["ZoomingConfig", "ZoomingSlowMo"]
+__all__ = ["ZoomingConfig", "ZoomingFront", "ZoomingSlowMo"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +31,13 @@ class ZoomingConfig:
     channels: Annotated[int, "feature channels"] = 64
     groups: Annotated[int, "offset groups of every deformable convolution"] = 8
     front_blocks: Annotated[int, "residual blocks before alignment"] = 5
-    back_blocks: Annotated[int, "residual blocks before enlargement"] = 40
+    back_blocks: Annotated[int, "residual blocks behind it"] = 40
 
 
-class ZoomingSlowMo(RivalClipNet):
-    """A clip of any length at 4 times the size, with one frame more in every interval, or none."""
+class ZoomingFront(RivalClipNet):
+    """Its parts up to the trunk, which VideoINR took over."""
 
-    title: str = "Zooming Slow-Mo"
-    reach: int = 2
-
-    def __init__(self, config: ZoomingConfig = ZoomingConfig()) -> None:
+    def __init__(self, config: ZoomingConfig) -> None:
         super().__init__()
         self.config = c = config
         deform = {"kernel": 3, "groups": c.groups, "max_offset_px": None}
@@ -49,7 +46,17 @@ class ZoomingSlowMo(RivalClipNet):
         self.pair = PairAlign.of(c.channels, **deform)
         self.lstm = ConvLstm(channels=c.channels, **deform, is_residual=False)
         self.trunk = blocks(c.channels, c.back_blocks)
-        self.enlarge = Enlarge(c.channels)
+
+
+class ZoomingSlowMo(ZoomingFront):
+    """A clip of any length at 4 times the size, with one frame more in every interval, or none."""
+
+    title: str = "Zooming Slow-Mo"
+    reach: int = 2
+
+    def __init__(self, config: ZoomingConfig = ZoomingConfig()) -> None:
+        super().__init__(config)
+        self.enlarge = Enlarge(config.channels)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in the stubs)
 
     def made(self, frames: Float[Tensor, "b t 3 h w"], line: Timeline) -> Float[Tensor, "b u 3 sh sw"]:
