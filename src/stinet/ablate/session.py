@@ -24,6 +24,7 @@ from stinet.ablate.rows import EDITS, missing, rows_of
 from stinet.checkpoint import read_header
 from stinet.config import TrainConfig
 from stinet.data.benchmarks import all_clips
+from stinet.data.training import NO_DATA
 from stinet.errors import ConfigError, InputError, OutputError, StinetError, UsageError
 from stinet.evaluate.session import evaluate
 from stinet.train.fit import fit
@@ -70,13 +71,13 @@ def ablate(config: AblateConfig, tell: Tell = print, watching: Watching = lambda
     if not jobs:
         raise UsageError(f"no row of {', '.join(config.tables)} can run here: {next(iter(lacking.values()))}")
     if not config.base.data:
-        tell("no data is named (--data): training on the bundled clip, a few seconds, for a trial")
+        tell(NO_DATA)
         if not config.evaluate:
             tell("no clips are named (--evaluate): measuring on the clip that was trained on")
     if not config.base.loss.perceptual:
         tell("lambda_1 = 0 in every row: there are no weights of VGG-19 (--vgg FILE)")
     all_clips(config.clips)  # now, and not after the first row was trained
-    plan = open_plan(config, [job.start for job in jobs], tell)
+    plan = open_plan(config, [job.start for job in jobs], _later(tell))
     due = [job for job in jobs if not _is_done(plan, job)]
     tell(f"{len(jobs)} trainings of {plan.steps} steps, {len(jobs) - len(due)} of them done")
     if len(config.devices) == 1:
@@ -84,6 +85,11 @@ def ablate(config: AblateConfig, tell: Tell = print, watching: Watching = lambda
     elif due:
         _work_together(plan, due, tell)
     return plan
+
+
+def _later(tell: Tell) -> Tell:
+    """Tells what a training has to say, but for what was said once for all of them."""
+    return lambda text: None if text == NO_DATA else tell(text)
 
 
 def read_result(plan: Plan, job: Job) -> dict[str, Any] | None:
@@ -196,7 +202,7 @@ def _trained(config: TrainConfig, job: Job, tell: Tell, watching: Watching) -> d
     }  # fmt: skip
     try:
         with watching(job.name) as watch:
-            run = fit(config, tell, watch)
+            run = fit(config, _later(tell), watch)
     except StinetError as error:
         if type(error) is not StinetError:  # settings, files and devices are for the user to mend
             raise

@@ -20,9 +20,11 @@ from stinet.data.runs import (
 from stinet.data.shelf import ArrayFrames, Mapped, Shelf
 from stinet.errors import InputError
 
-__all__ = ["TrainingData", "open_training_data"]
+__all__ = ["NO_DATA", "TrainingData", "open_training_data"]
 
 BUNDLED = Path(__file__).parents[1] / "samples" / "with_audio_480x270.mp4"
+
+NO_DATA = "no data is named: training on the bundled clip (a few seconds of video, good for a trial only)"
 
 HELD_OUT_FRAMES = 15
 """Frames at the end of a single clip that are measured and not trained on."""
@@ -45,7 +47,7 @@ def open_training_data(config: TrainConfig, progress: Callable[[str], None] = la
     """
     source = Path(config.data) if config.data else BUNDLED
     if not config.data:
-        progress("no data is named: training on the bundled clip (a few seconds of video, good for a trial only)")
+        progress(NO_DATA)
     collection = layouts.collect(source, config.layout, progress)
     scale = config.model_config.scale
     folder = Path(config.cache) / _cache_name(collection, scale)
