@@ -16,7 +16,10 @@ from stinet.bench.words import cost_tables
 from stinet.catalogue import macs_per_pixel, network
 from stinet.config import PRESETS
 from stinet.errors import ModelError
+from stinet.peers import stage_nets
 from stinet.peers.networks import RIVALS, build
+from stinet.peers.rcan import RcanConfig
+from stinet.peers.sepconv import SepConvConfig
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +140,18 @@ def test_every_model_that_is_measured_unasked_makes_a_clip(name: str, monkeypatc
         monkeypatch.setattr(cost_module, "build", lambda name: build(name, replace(default, **small)))
     spent = cost_module._Pass(cost_module._built(name), (16, 16)).seconds()
     assert spent["around"] == sum(spent.values()) > 0
+
+
+def test_a_pair_of_untrained_networks_has_the_parameters_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"sepconv": SepConvConfig(taps=5, widths=(4,) * 5), "rcan": RcanConfig(channels=16, groups=1, blocks=1)}
+    monkeypatch.setattr(cost_module, "_process_memory", lambda *_: None)  # of a process with the whole networks
+    monkeypatch.setattr(stage_nets, "build", lambda name: build(name, small[name]))
+    pair, alone = costs(["sepconv+rcan", "sepconv+bicubic"], turns=1, size=(32, 32))
+    counted = {name: sum(p.numel() for p in build(name, config).parameters()) for name, config in small.items()}
+    assert (pair.parameters, alone.parameters) == (sum(counted.values()), counted["sepconv"])
+    assert pair.macs_per_px is not None
+    assert alone.macs_per_px is not None
+    assert pair.macs_per_px > alone.macs_per_px > 0
 
 
 @pytest.mark.parametrize("name", ["sepconv", "rcan", "edvr-l"])

@@ -9,7 +9,7 @@ All of the papers' input: 4 frames of 180x144 in, 7 of 720x576 out, every frame 
     tensors        the most bytes that tensors made during a pass held at one time, by phase
     memory         the most that a process held which builds the model and runs it once, PyTorch itself included
 
-A network without weights is made fresh: what it costs does not depend on them.
+A network without weights is made fresh: what it costs does not depend on them. `sepconv+rcan` is a pair of such.
 """
 
 import json
@@ -41,8 +41,9 @@ from stinet.model.stinet import STINet
 from stinet.peers.clip import RivalClip
 from stinet.peers.networks import RIVALS, build
 from stinet.peers.pairs import CLASSIC, PEERS
-from stinet.peers.parts import RivalClipNet
+from stinet.peers.parts import RivalClipNet, RivalNet
 from stinet.peers.published import PUBLISHED
+from stinet.peers.stage_nets import names_networks, untrained_pair
 
 __all__ = ["Cost", "PhaseCost", "cost_of", "costs", "main", "names"]
 
@@ -157,7 +158,7 @@ def cost_of(name: str, one: "_Pass", turns: Sequence[dict[str, float]], memory_b
     return Cost(
         model=name,
         precision=precision_of(one.fn),
-        parameters=parameter_count(one.fn),
+        parameters=_parameters(one.fn),
         macs_per_px=counted or None,
         seconds=statistics.median(sum(turn.values()) for turn in turns) / outputs,
         turns=len(turns),
@@ -239,6 +240,8 @@ def _built(name: str) -> ClipFunction:
         if not isinstance(net, RivalClipNet):
             raise ModelError(f"{name} is one of two stages, an {PUBLISHED[name].kind}: it has no cost of its own here")
         return RivalClip(net, torch.device("cpu"), dtype, name)
+    if names_networks(name):
+        return untrained_pair(name)
     if name not in PRESETS or _has_weights(name):
         return clip_function(name, device="cpu")
     return NetworkClip(STINet(PRESETS[name]), torch.device("cpu"), dtype, name)
@@ -259,9 +262,20 @@ def _has_weights(name: str) -> bool:
         return False
 
 
+def _parameters(fn: ClipFunction) -> int | None:
+    """Of a network, or of the networks that a pair is made of; None where nothing counts them."""
+    nets = _stage_networks(fn)
+    return sum(p.numel() for net in nets for p in net.parameters()) if nets else parameter_count(fn)
+
+
+def _stage_networks(fn: ClipFunction) -> list[RivalNet]:
+    stages = (getattr(fn, "interpolator", None), getattr(fn, "enlarger", None))
+    return [net for stage in stages if isinstance(net := getattr(stage, "net", None), RivalNet)]
+
+
 def _macs_per_px(fn: ClipFunction, size: tuple[int, int]) -> dict[str, float]:
     """Multiply-adds per output pixel and frame, by phase; of a pipeline all are "around", counted at its own size."""
-    if isinstance(fn, NetworkClip | RivalClip):
+    if isinstance(fn, NetworkClip | RivalClip) or _stage_networks(fn):
         size = _COUNTED_SIZE
     one = _Pass(fn, size)
     counter = PhaseCounter()

@@ -1,7 +1,8 @@
 """Networks that are one of two stages, from their weights files: SepConv interpolates, RCAN and EDVR enlarge.
 
 A peer's name may have such files in it: `sepconv.safetensors+rcan.safetensors`, `flow+edvr.safetensors`. EDVR makes a
-frame of those around it, so it goes second, after the interpolator, where it sees every frame of the clip.
+frame of those around it, so it goes second, after the interpolator, where it sees every frame of the clip. What a pair
+costs does not depend on weights: `sepconv+rcan` is one of networks as they begin.
 """
 
 import hashlib
@@ -15,13 +16,13 @@ from torch import Tensor
 from stinet.config import ClipFunction
 from stinet.errors import ModelError
 from stinet.peers.edvr import Edvr
-from stinet.peers.networks import load_rival
+from stinet.peers.networks import build, load_rival
 from stinet.peers.pairs import ENLARGERS, INTERPOLATORS
 from stinet.peers.parts import SCALE, RivalNet
 from stinet.peers.published import PUBLISHED
 from stinet.peers.stages import EnlargeFirst, Enlarger, InterpolateFirst, Interpolator, by_halving
 
-__all__ = ["Halving", "NetEnlarger", "names_files", "pair_of_files"]
+__all__ = ["Halving", "NetEnlarger", "names_files", "names_networks", "pair_of_files", "untrained_pair"]
 
 
 class Halving:
@@ -68,6 +69,11 @@ def names_files(name: str) -> bool:
     return name.count("+") == 1 and any(part.endswith(".safetensors") for part in name.split("+"))
 
 
+def names_networks(name: str) -> bool:
+    """Whether a name is one of two stages of which one at least is such a network, by its own name."""
+    return name.count("+") == 1 and any(part in _NETWORKS for part in name.split("+"))
+
+
 def pair_of_files(name: str, scale: int) -> ClipFunction:
     """The clip function of `A+B`, where A, B or both are weights files.
 
@@ -76,7 +82,25 @@ def pair_of_files(name: str, scale: int) -> ClipFunction:
         CheckpointError: a file that holds no such network.
 
     """
-    first, second = (_stage(part, scale) for part in name.split("+"))
+    return _pair(name, [_stage(part, scale) for part in name.split("+")])
+
+
+def untrained_pair(name: str) -> ClipFunction:
+    """The clip function of `A+B`, where A, B or both are names of these networks, which begin anew.
+
+    Raises:
+        ModelError: two stages of one kind, an unknown stage, or EDVR first.
+
+    """
+    parts = name.split("+")
+    return _pair(name, [_of_network(p, build(p), SCALE) if p in _NETWORKS else _stage(p, SCALE) for p in parts])
+
+
+_NETWORKS = tuple(name for name, known in PUBLISHED.items() if known.kind != "clip")
+
+
+def _pair(name: str, stages: Sequence[Interpolator | Enlarger]) -> ClipFunction:
+    first, second = stages
     if isinstance(first, Interpolator) and isinstance(second, Enlarger):
         return InterpolateFirst(interpolator=first, enlarger=second)
     if not isinstance(first, Enlarger) or not isinstance(second, Interpolator):
@@ -99,6 +123,10 @@ def _stage(part: str, scale: int) -> Interpolator | Enlarger:
     name, net = load_rival(Path(part))
     if PUBLISHED[name].kind == "clip":
         raise ModelError(f"{part}: {name} does both stages in one; name it alone")
+    return _of_network(name, net, scale)
+
+
+def _of_network(name: str, net: RivalNet, scale: int) -> Interpolator | Enlarger:
     if PUBLISHED[name].kind == "interpolator":
         return Halving(net, name)
     if scale != SCALE:
