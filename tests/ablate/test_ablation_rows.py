@@ -1,7 +1,7 @@
 """The list has every row of the paper's tables with the figures that the paper prints, and edits do what they say."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -93,6 +93,13 @@ def test_table_vi_edits_tmnet_and_not_our_network(size: str, high: str, paramete
     assert changed == {"tmnet": {}, "tmnet-hr": {"high": high}, "tmnet-mcl": {}, "tmnet-st-gr": {"relate": "graph"}}
     motion = {name: edited(base, EDITS[name]).loss.motion for name in nets}
     assert motion == {"tmnet": 0, "tmnet-hr": 0, "tmnet-mcl": base.loss.motion, "tmnet-st-gr": 0}
+
+
+def test_table_ii_trains_tmnet_by_random_times_too() -> None:
+    middle, random = (edited(SIZES["compact"], EDITS[name]) for name in ("tmnet", "tmnet-random-times"))
+    assert middle == replace(random, times="middle")
+    labels = [row.label for row in ROWS if row.edit == "tmnet-random-times"]
+    assert labels == [f"TMNet({between}), trained with random times" for between in (3, 5)]
 
 
 def test_without_a_file_of_vgg_the_rows_of_lambda_1_say_what_they_need() -> None:

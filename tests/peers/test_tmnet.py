@@ -119,6 +119,15 @@ def test_only_frames_at_other_times_change_with_time() -> None:
     assert (made[0.2] - made[0.8]).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize(("time", "learns"), [(0.5, False), (0.25, True)])
+def test_modulation_learns_nothing_from_the_middle(time: float, *, learns: bool) -> None:
+    net = build(CONFIG)
+    weights = [weight for name, weight in net.named_parameters() if ".modulators." in name]
+    made = net(torch.rand(1, 2, 3, 8, 8), (time,)).final
+    gradients = torch.autograd.grad(made.square().mean(), weights)
+    assert any(gradient.any() for gradient in gradients) == learns
+
+
 @pytest.mark.parametrize(("changes", "said"), [
     ({"channels": 6, "groups": 4}, "6 channels cannot be divided into 4 offset groups"),
     ({"back_blocks": -1}, "too small: back_blocks -1"),
