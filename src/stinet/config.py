@@ -309,6 +309,9 @@ class ModelConfig:
     flow: Annotated[
         Literal["adapted", "raw", "none"], "Table III: Eq. (1); without flow adaption; without optical flows"
     ] = "adapted"
+    flow_by: Annotated[
+        Literal["farneback", "dis"], "where flows come from; beyond the paper: dis, dense inverse search"
+    ] = "farneback"
     motion_channels: Annotated[int, "inner channels of Mnet"] = 32
     motion_blocks: Annotated[int, "residual blocks of Mnet"] = 2
     shared_blocks: Annotated[int, "residual blocks that join the branches of Pnet"] = 5
@@ -415,6 +418,7 @@ COMPACT = ModelConfig(
     channels=32,
     high="folded",
     features="compact",
+    flow_by="dis",
     low_blocks=6,
     high_blocks=6,
     motion_channels=16,

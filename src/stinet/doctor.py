@@ -30,7 +30,7 @@ _SOFTWARE = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
 _HARDWARE = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_qsv", "hevc_qsv", "h264_amf", "h264_videotoolbox")
 _DECODERS = ("h264", "hevc", "av1", "vp9", "mpeg2video", "mpeg4", "prores", "ffv1", "vc1", "gif", "apng", "tiff")
 _OPTIONAL = {
-    "cv2": ("flow+bicubic, dis, training", "cpu"),
+    "cv2": ("flows, fast; dis, training", "cpu"),
     "openvino": ("the fastest engine on a CPU, export", "cpu"),
     "onnxruntime": ("--engine onnxruntime", "onnx"),
     "onnx": ("--engine onnxruntime, export to ONNX", "onnx"),

@@ -33,7 +33,7 @@ def shelf_of(folder: Path, lengths: list[int], size: tuple[int, int], seed: int 
         np.save(folder / f"{name}.npy", part)
     high, small, flow = (Mapped(folder / f"{name}.npy") for name in parts)
     table = np.stack([starts[:-1], lengths, flows[:-1]], axis=1).astype(np.int64)
-    return Shelf(ArrayFrames(high), small, flow, table)
+    return Shelf(ArrayFrames(high), small, flow, table, "farneback")
 
 
 @pytest.fixture
@@ -164,7 +164,9 @@ def ramp_of(folder: Path, lengths: list[int]) -> Shelf:
     low = np.broadcast_to(numbers, (sum(lengths), 12, 16, 3)).copy()
     np.save(folder / "low.npy", low)
     np.save(folder / "high.npy", low.repeat(4, axis=1).repeat(4, axis=2))
-    return Shelf(ArrayFrames(Mapped(folder / "high.npy")), Mapped(folder / "low.npy"), shelf.flows, shelf.table)
+    return Shelf(
+        ArrayFrames(Mapped(folder / "high.npy")), Mapped(folder / "low.npy"), shelf.flows, shelf.table, "farneback"
+    )
 
 
 def test_random_times_are_where_their_frames_stand(tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_flows_over_other_gaps_are_those_of_the_frames_that_are_given(tmp_path: 
     pairs = np.zeros((13, 2, 2, 48, 64), np.float16)
     np.save(tmp_path / "flows.npy", pairs)
     high, small, flow = (Mapped(tmp_path / f"{name}.npy") for name in ("high", "low", "flows"))
-    shelf = Shelf(ArrayFrames(high), small, flow, np.array([[0, 15, 0]]))
+    shelf = Shelf(ArrayFrames(high), small, flow, np.array([[0, 15, 0]]), "farneback")
     crop = shelf.crop(0, 1, [0, 1, 4, 7, 8])
     middle = (slice(None), 0, slice(12, -12), slice(16, -16))
     # the picture moves one pixel to the left with every frame

@@ -26,7 +26,8 @@ from stinet.data.runs import Runs
 from stinet.data.shelf import Area, ArrayFrames, PictureFrames, Shelf
 from stinet.data.training import TrainingData, open_training_data
 from stinet.errors import InputError, OutputError
-from stinet.ops.farneback import farneback
+from stinet.ops.farneback import expand
+from stinet.ops.flow import FlowMethod, flow_between
 
 CONFIG = TrainConfig(crop_px=8, batch=2)
 
@@ -71,14 +72,16 @@ def test_low_frames_are_the_one_definition_of_low(corpus: Path, cache: Path) -> 
     assert torch.equal(shelf.low_frames[30:45], expected)
 
 
-def test_flows_are_farnebacks_between_a_frame_and_the_next_but_one(corpus: Path, cache: Path) -> None:
-    shelf = only(opened(corpus, cache).training)
+@pytest.mark.parametrize("by", ["farneback", "dis"])
+def test_flows_are_the_networks_between_a_frame_and_the_next_but_one(corpus: Path, cache: Path, by: FlowMethod) -> None:
+    shelf = only(opened(corpus, cache, overrides={"flow_by": by}).training)
     assert shelf.flow_pairs.shape == (6 * 13, 2, 2, 12, 16)
     start, _, flow = (int(number) for number in shelf.table[1])
     low = shelf.low_frames[start : start + 15].movedim(-1, 1).float() / 255
     for first in (0, 5, 12):
         one, other = low[first][None], low[first + 2][None]
-        expected = torch.cat([farneback(one, other), farneback(other, one)]).half()
+        both = expand(one), expand(other)
+        expected = torch.cat([flow_between(both[0], both[1], by), flow_between(both[1], both[0], by)]).half()
         assert torch.allclose(shelf.flow_pairs[flow + first], expected, atol=2e-3)
     inside = shelf.flow_pairs[flow : flow + 13, :, :, 3:-3, 4:-4].float().mean((0, 3, 4))
     wanted = torch.tensor([[-0.5, 0], [0.5, 0]])  # two frames, two sharp pixels, half an LR one
@@ -107,12 +110,20 @@ def test_a_complete_cache_is_never_written_again(corpus: Path, cache: Path, monk
     assert only(opened(corpus, cache).training).low_frames.any()
 
 
-def test_another_scale_and_other_files_have_a_cache_of_their_own(corpus: Path, cache: Path) -> None:
+def test_another_scale_another_flow_and_other_files_have_a_cache_of_their_own(corpus: Path, cache: Path) -> None:
     opened(corpus, cache)
     opened(corpus, cache, overrides={"scale": 2})
+    opened(corpus, cache, overrides={"flow_by": "farneback"})
     write_video(corpus / "shard_001.mp4", moving(5, 30))
     assert len(opened(corpus, cache).training) == 5
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_flows_that_are_not_in_the_cache_are_made_like_those_that_are(corpus: Path, cache: Path) -> None:
+    shelf = only(opened(corpus, cache, overrides={"flow_by": "dis"}).training)
+    first, second = (expand(frame.movedim(-1, 0)[None].float() / 255) for frame in shelf.low_frames[[0, 4]])
+    expected = flow_between(first, second, "dis")[0].half()
+    torch.testing.assert_close(shelf.crop(0, 0, [0, 2, 4]).forward[0], expected)
 
 
 def test_a_build_that_was_stopped_goes_on_and_ends_with_the_same_files(
@@ -312,7 +323,7 @@ def test_a_clip_whose_frames_change_their_size_is_named(tmp_path: Path) -> None:
     frames = [*moving(0, 2), *moving(0, 2, (48, 60))]
     collection = Collection(layout="folder", training=[Clip("odd", lambda: iter(frames))], validation=())
     with pytest.raises(InputError, match="odd: its frames change from 64x48 to 60x48"):
-        store.build(collection, tmp_path, tmp_path / "cache", scale=4)
+        store.build(collection, tmp_path, tmp_path / "cache", scale=4, flow_by="farneback")
 
 
 def test_a_corpus_that_an_earlier_version_prepared_stays_valid(

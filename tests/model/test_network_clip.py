@@ -1,6 +1,7 @@
 """The network as a clip function: the same numbers as the network, whole or by tiles, and no work done twice."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from stinet.errors import DeviceError
 from stinet.model import clip as clip_module
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
+from stinet.ops.flow import FlowMethod
 
 CPU = torch.device("cpu")
 
@@ -113,9 +115,9 @@ def test_flows_are_computed_once_per_pair_however_many_windows_it_is_in(monkeypa
     pairs: list[tuple[int, int]] = []
     real = clip_module.flow_between
 
-    def counted(first: object, second: object) -> Tensor:
+    def counted(first: Any, second: Any, by: FlowMethod) -> Tensor:
         pairs.append((id(first), id(second)))
-        return real(first, second)  # pyright: ignore[reportArgumentType]
+        return real(first, second, by)
 
     monkeypatch.setattr(clip_module, "flow_between", counted)
     fn = NetworkClip(build(COMPACT), CPU, torch.float32)

@@ -26,7 +26,8 @@ from stinet.config import PRESETS, ModelConfig
 from stinet.errors import UsageError
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import Output, STINet, clip_flows
-from stinet.ops.farneback import farneback
+from stinet.ops.farneback import expand, farneback
+from stinet.ops.inverse_search import inverse_search
 from stinet.ops.resample import upsample
 
 
@@ -289,15 +290,25 @@ def test_a_batch_equals_its_clips_one_by_one(kind: str) -> None:
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_flows_are_farnebacks_between_neighbours_both_ways() -> None:
+def test_flows_are_between_neighbours_both_ways() -> None:
     x = clip(3, (20, 24), batch=2)
-    flows = clip_flows(x)
+    flows = clip_flows(x, "farneback")
     assert flows.forward.shape == flows.backward.shape == (2, 2, 2, 20, 24)
     torch.testing.assert_close(flows.forward[:, 1], farneback(x[:, 1], x[:, 2]))
     torch.testing.assert_close(flows.backward[:, 0], farneback(x[:, 1], x[:, 0]))
-    net = build(COMPACT)
+    net = build(replace(COMPACT, flow_by="farneback"))
     with torch.no_grad():
         torch.testing.assert_close(net(x).final, net(x, (0.5,), flows).final)
+
+
+def test_flows_are_made_as_the_network_asks_for() -> None:
+    x = clip(3, (20, 24))
+    flows = clip_flows(x, "dis")
+    torch.testing.assert_close(flows.forward[:, 1], inverse_search(*(expand(x[:, place]).gray for place in (1, 2))))
+    net = build(replace(COMPACT, flow_by="dis"))
+    with torch.no_grad():
+        torch.testing.assert_close(net(x).final, net(x, (0.5,), flows).final)
+        assert not torch.equal(net(x).final, net(x, (0.5,), clip_flows(x, "farneback")).final)
 
 
 def test_real_time_stamps_reach_the_graph_and_only_their_ratios_count() -> None:

@@ -17,7 +17,8 @@ from jaxtyping import Float16, UInt8
 
 from stinet.data.clip import Clip, Frame, low_frame, sharp_frame
 from stinet.errors import InputError
-from stinet.ops.farneback import Expansion, expand, flow_between
+from stinet.ops.farneback import Expansion, expand
+from stinet.ops.flow import FlowMethod, flow_between
 
 __all__ = ["Piece", "is_on_disk", "pieces", "pieces_ahead"]
 
@@ -43,7 +44,7 @@ def is_on_disk(clip: Clip) -> bool:
     return bool(clip.files) and clip.reduced == 1
 
 
-def pieces(clip: Clip, runs: str | int, scale: int) -> Iterator[Piece]:
+def pieces(clip: Clip, runs: str | int, scale: int, flow_by: FlowMethod) -> Iterator[Piece]:
     """Prepare a clip frame by frame; a run is the "whole" clip, one of its "scenes", or so many frames.
 
     Raises:
@@ -61,15 +62,17 @@ def pieces(clip: Clip, runs: str | int, scale: int) -> Iterator[Piece]:
         if begins_run:
             before.clear()
         before.append(expand(low[None].float() / 255))
-        flows = _flows(before[0], before[2]) if len(before) == 3 else None
+        flows = _flows(before[0], before[2], flow_by) if len(before) == 3 else None
         high = None if is_on_disk(clip) else sharp.permute(1, 2, 0).numpy()
         yield Piece(size, begins_run, high, low.permute(1, 2, 0).numpy(), flows)
 
 
-def pieces_ahead(clips: Sequence[Clip], runs: str | int, scale: int, workers: int) -> Iterator[Iterable[Piece]]:
+def pieces_ahead(
+    clips: Sequence[Clip], runs: str | int, scale: int, workers: int, flow_by: FlowMethod
+) -> Iterator[Iterable[Piece]]:
     """Pieces of one clip after the other; short ones of image files are prepared by `workers` processes ahead."""
     if workers < 1 or not any(map(_may_wait, clips)):
-        yield from (pieces(clip, runs, scale) for clip in clips)
+        yield from (pieces(clip, runs, scale, flow_by) for clip in clips)
         return
     # not forked: the process may have threads, and a device
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
@@ -78,11 +81,12 @@ def pieces_ahead(clips: Sequence[Clip], runs: str | int, scale: int, workers: in
         try:
             while True:
                 while len(waiting) < 2 * workers and (clip := next(rest, None)) is not None:
-                    waiting.append((clip, pool.submit(_all, clip, runs, scale) if _may_wait(clip) else None))
+                    made = pool.submit(_all, clip, runs, scale, flow_by) if _may_wait(clip) else None
+                    waiting.append((clip, made))
                 if not waiting:
                     return
                 clip, future = waiting.popleft()
-                yield pieces(clip, runs, scale) if future is None else future.result()
+                yield pieces(clip, runs, scale, flow_by) if future is None else future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -91,8 +95,8 @@ def _may_wait(clip: Clip) -> bool:
     return is_on_disk(clip) and len(clip.files) <= LONGEST_AHEAD
 
 
-def _all(clip: Clip, runs: str | int, scale: int) -> list[Piece]:
-    return list(pieces(clip, runs, scale))
+def _all(clip: Clip, runs: str | int, scale: int, flow_by: FlowMethod) -> list[Piece]:
+    return list(pieces(clip, runs, scale, flow_by))
 
 
 def _cut(clip: Clip, runs: str | int) -> Iterator[tuple[Frame, bool]]:
@@ -110,6 +114,6 @@ def _cut(clip: Clip, runs: str | int) -> Iterator[tuple[Frame, bool]]:
 
 
 @torch.no_grad()
-def _flows(first: Expansion, second: Expansion) -> Float16[np.ndarray, "2 2 h w"]:
-    flows = torch.cat([flow_between(first, second), flow_between(second, first)])
+def _flows(first: Expansion, second: Expansion, by: FlowMethod) -> Float16[np.ndarray, "2 2 h w"]:
+    flows = torch.cat([flow_between(first, second, by), flow_between(second, first, by)])
     return flows.to(torch.float16).numpy()

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from stinet.data.clip import read_image
 from stinet.data.symmetry import Crop
-from stinet.ops.farneback import expand, flow_between
+from stinet.ops.farneback import expand
+from stinet.ops.flow import FlowMethod, flow_between
 
 __all__ = ["Area", "ArrayFrames", "Frames", "Held", "Mapped", "PictureFrames", "Shelf"]
 
@@ -148,10 +149,12 @@ class Shelf:
     """Forward and backward flow of every frame of a run but its last two to the next but one; m 2 2 h w."""
     table: Int64[np.ndarray, "runs 3"]
     """First frame, number of frames, first flow of every run."""
+    flow_by: FlowMethod
+    """How the flows were made."""
 
     def of(self, table: Int64[np.ndarray, "runs 3"]) -> "Shelf":
         """Some of the runs, on the same arrays."""
-        return Shelf(self.high, self.low, self.flows, table)
+        return Shelf(self.high, self.low, self.flows, table, self.flow_by)
 
     @cached_property
     def low_frames(self) -> UInt8[Tensor, "n h w 3"]:
@@ -192,7 +195,7 @@ class Shelf:
         else:
             high = torch.cat([self.high.read(begin + place, 1, sharp) for place in offsets])
             low = self.low_frames[[begin + place for place in offsets]]
-            flows = _flows(low[::2])
+            flows = _flows(low[::2], self.flow_by)
         low = low[:, top : top + height, left : left + width]
         flows = flows[..., top : top + height, left : left + width]
         return Crop(high.movedim(-1, 1), low.movedim(-1, 1), flows[:, 0], flows[:, 1])
@@ -209,15 +212,15 @@ class Shelf:
         height, width = self.high.size
         whole = self.high.read(0, self.high.count, Area(0, 0, height, width))
         low, flows = (Held(part.to(device, copy=True)) for part in (self.low_frames, self.flow_pairs))
-        return Shelf(ArrayFrames(Held(whole.to(device, copy=True))), low, flows, self.table)
+        return Shelf(ArrayFrames(Held(whole.to(device, copy=True))), low, flows, self.table, self.flow_by)
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: self.__dict__[name] for name in ("high", "low", "flows", "table")}
+        return {name: self.__dict__[name] for name in ("high", "low", "flows", "table", "flow_by")}
 
 
 @torch.no_grad()
-def _flows(frames: UInt8[Tensor, "t h w 3"]) -> Float16[Tensor, "intervals 2 2 h w"]:
+def _flows(frames: UInt8[Tensor, "t h w 3"], by: FlowMethod) -> Float16[Tensor, "intervals 2 2 h w"]:
     """Forward and backward flow between neighbours, as they are prepared: on whole LR frames in [0, 1]."""
     expansions = [expand(frame.movedim(-1, 0)[None].float() / 255) for frame in frames]
-    pairs = [torch.cat([flow_between(a, b), flow_between(b, a)]) for a, b in pairwise(expansions)]
+    pairs = [torch.cat([flow_between(a, b, by), flow_between(b, a, by)]) for a, b in pairwise(expansions)]
     return torch.stack(pairs).to(torch.float16)

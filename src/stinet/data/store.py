@@ -4,8 +4,8 @@ For every frame size (and for frames that are image files apart, as HxW-images) 
 after the other:
 
     HxW-low      frames h w 3, uint8        LR of every frame (clip.py, Eq. 1)
-    HxW-flows    pairs 2 2 h w, float16     Farneback's flow on whole LR frames (a crop is too small to see where
-                                            something moved) between every frame of a run and the next but one:
+    HxW-flows    pairs 2 2 h w, float16     the flow on whole LR frames (a crop is too small to see where something
+                                            moved) between every frame of a run and the next but one:
                                             forward and backward, then dx and dy, in LR pixels
     HxW-high     frames sh sw 3, uint8      sharp frames, where they are not image files already
     HxW-files    frames, bytes              else: their image files, below the data set's folder
@@ -37,6 +37,7 @@ from stinet.data.collection import Collection
 from stinet.data.prepare import Piece, is_on_disk, pieces_ahead
 from stinet.data.shelf import ArrayFrames, Mapped, PictureFrames, Shelf
 from stinet.errors import InputError, OutputError
+from stinet.ops.flow import FlowMethod
 
 __all__ = ["build", "is_complete", "shelves"]
 
@@ -59,12 +60,13 @@ def build(
     folder: Path,
     *,
     scale: int,
+    flow_by: FlowMethod,
     workers: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Fill the cache in `folder`, going on where an earlier build stopped. `root` is the data set's folder.
 
-    `workers` processes prepare image files ahead; the cache is the same.
+    `flow_by` says how flows are made; `workers` processes prepare image files ahead; the cache is the same.
 
     Raises:
         InputError: a clip cannot be read, or its frames change their size.
@@ -75,7 +77,7 @@ def build(
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder, progress):
             if not is_complete(folder):
-                _build(collection, root, folder, scale, workers, progress)
+                _build(collection, root, folder, scale, flow_by, workers, progress)
     except OSError as error:
         raise OutputError(
             f"{folder}: the cache cannot be written ({error.strerror or error}); make room, or name another place with"
@@ -83,7 +85,7 @@ def build(
         ) from error
 
 
-def shelves(folder: Path, root: Path) -> list[tuple[Shelf, Int64[np.ndarray, "_ 2"]]]:
+def shelves(folder: Path, root: Path, flow_by: FlowMethod) -> list[tuple[Shelf, Int64[np.ndarray, "_ 2"]]]:
     """Open a complete cache: shelves of all runs, and of each run its clip's number and its first frame in the clip.
 
     Raises:
@@ -92,14 +94,16 @@ def shelves(folder: Path, root: Path) -> list[tuple[Shelf, Int64[np.ndarray, "_ 
     """
     try:
         kinds = json.loads((folder / "done.json").read_text(encoding="utf-8"))["kinds"]
-        return [_shelf(folder, root, kind) for kind in kinds]
+        return [_shelf(folder, root, kind, flow_by) for kind in kinds]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder}: the cache is damaged ({error}); delete this folder, it is then made anew"
         ) from error
 
 
-def _shelf(folder: Path, root: Path, kind: dict[str, Any]) -> tuple[Shelf, Int64[np.ndarray, "_ 2"]]:
+def _shelf(
+    folder: Path, root: Path, kind: dict[str, Any], flow_by: FlowMethod
+) -> tuple[Shelf, Int64[np.ndarray, "_ 2"]]:
     """One kind of frames. Every file is mapped once, so that one that is cut off is found now and not in hour 5."""
     name, rows = kind["name"], np.load(folder / f"{kind['name']}-runs.npy")
     low, flows = Mapped(folder / f"{name}-low.npy"), Mapped(folder / f"{name}-flows.npy")
@@ -109,7 +113,7 @@ def _shelf(folder: Path, root: Path, kind: dict[str, Any]) -> tuple[Shelf, Int64
         high = ArrayFrames(Mapped(folder / f"{name}-high.npy"))
     if high.count != len(low.tensor) or not flows.tensor.ndim:
         raise ValueError(f"{high.count} sharp frames and {len(low.tensor)} small ones of {name}")
-    return Shelf(high, low, flows, rows[:, 2:]), rows[:, :2]
+    return Shelf(high, low, flows, rows[:, 2:], flow_by), rows[:, :2]
 
 
 @dataclass
@@ -253,7 +257,13 @@ class _Builder:
 
 
 def _build(
-    collection: Collection, root: Path, folder: Path, scale: int, workers: int, progress: Callable[[str], None]
+    collection: Collection,
+    root: Path,
+    folder: Path,
+    scale: int,
+    flow_by: FlowMethod,
+    workers: int,
+    progress: Callable[[str], None],
 ) -> None:
     builder = _Builder(folder, scale)
     builder.resume()
@@ -262,7 +272,7 @@ def _build(
     if first:
         progress(f"going on with the cache at clip {first + 1:,} of {len(clips):,}")
     noted = told = monotonic()
-    made = pieces_ahead(clips[first:], collection.runs, scale, workers)
+    made = pieces_ahead(clips[first:], collection.runs, scale, workers, flow_by)
     least = collection.runs if isinstance(collection.runs, int) else 1
     for number in range(first, len(clips)):
         if number == 0 or monotonic() - told > JOURNAL_EVERY_S:

@@ -19,6 +19,7 @@ from stinet.data.runs import (
 )
 from stinet.data.shelf import ArrayFrames, Mapped, Shelf
 from stinet.errors import InputError
+from stinet.ops.flow import FlowMethod
 
 __all__ = ["NO_DATA", "TrainingData", "open_training_data"]
 
@@ -49,20 +50,20 @@ def open_training_data(config: TrainConfig, progress: Callable[[str], None] = la
     if not config.data:
         progress(NO_DATA)
     collection = layouts.collect(source, config.layout, progress)
-    scale = config.model_config.scale
-    folder = Path(config.cache) / _cache_name(collection, scale)
+    scale, flow_by = config.model_config.scale, config.model_config.flow_by
+    folder = Path(config.cache) / _cache_name(collection, scale, flow_by)
     _check_known(collection, config, scale)
     if not store.is_complete(folder):
         check_headers(collection)
-        store.build(collection, source, folder, scale=scale, workers=config.workers, progress=progress)
-    data = _opened_before(folder) or _divided(store.shelves(folder, source), collection)
+        store.build(collection, source, folder, scale=scale, flow_by=flow_by, workers=config.workers, progress=progress)
+    data = _opened_before(folder, flow_by) or _divided(store.shelves(folder, source, flow_by), collection)
     for stage in _stages(config):
         data.training.check(stage)
     return data
 
 
-def _cache_name(collection: Collection, scale: int) -> str:
-    """Names and sizes of files decide whether a cache belongs to a data set."""
+def _cache_name(collection: Collection, scale: int, flow_by: FlowMethod) -> str:
+    """Names and sizes of files decide whether a cache belongs to a data set; flows of another kind have their own."""
     files = [(clip.name, (clip.video or clip.files[0]).stat().st_size) for clip in collection.clips]
     about: list[object] = [files]
     if collection.layout == "corpus":
@@ -70,7 +71,8 @@ def _cache_name(collection: Collection, scale: int) -> str:
     else:
         about += [collection.runs, [(len(clip.files), clip.reduced) for clip in collection.clips]]
         listing = json.dumps(about)
-    return f"{collection.layout}-x{scale}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+    by = "" if flow_by == "farneback" else f"-{flow_by}"
+    return f"{collection.layout}-x{scale}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}{by}"
 
 
 def _check_known(collection: Collection, config: TrainConfig, scale: int) -> None:
@@ -88,7 +90,7 @@ def _check_known(collection: Collection, config: TrainConfig, scale: int) -> Non
             )
 
 
-def _opened_before(folder: Path) -> TrainingData | None:
+def _opened_before(folder: Path, flow_by: FlowMethod) -> TrainingData | None:
     """A corpus that an earlier version prepared: arrays of runs of equal length, for either part."""
     if not (folder / "training-low.npy").exists():
         return None
@@ -98,7 +100,7 @@ def _opened_before(folder: Path) -> TrainingData | None:
         count, length = low.tensor.shape[:2]
         runs = np.arange(count, dtype=np.int64)
         table = np.stack([runs * length, np.full_like(runs, length), runs * (length - 2)], axis=1)
-        parts.append(Runs([Shelf(ArrayFrames(high), low, flows, table)]))
+        parts.append(Runs([Shelf(ArrayFrames(high), low, flows, table, flow_by)]))
     return TrainingData(*parts)
 
 

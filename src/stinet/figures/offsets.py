@@ -136,7 +136,7 @@ def mean_length_px(field: Field) -> float:
 
 def _fastest(small: Float[Tensor, "t 3 h w"]) -> int:
     """The output frame in the middle of the interval with the longest flow."""
-    flow = clip_flows(small[None]).forward[0]
+    flow = clip_flows(small[None], "farneback").forward[0]
     return 2 * int(flow.norm(dim=1).mean(dim=(1, 2)).argmax()) + 1
 
 

@@ -1,9 +1,9 @@
 """The network as a clip function: what is done once a frame, once a clip, and once a tile.
 
 `prepare` keeps a frame's features (when they live on the LR grid; HR-grid features of a whole frame would fill the
-memory and are made tile by tile instead) and its Farneback expansion; `context` turns neighbouring expansions into
-flows of whole frames, each pair once however many windows it is in; `run` does the rest for one tile. ST-GR then
-pools over the tile, which costs less than 0.02 dB (docs/memory.md).
+memory and are made tile by tile instead) and what flows need of it; `context` makes flows of whole frames, each pair
+once however many windows it is in; `run` does the rest for one tile. ST-GR then pools over the tile, which costs less
+than 0.02 dB (docs/memory.md).
 
 Half precision is autocast: the weights stay float32, so that functions of other precision share one network.
 """
@@ -25,7 +25,8 @@ from stinet.errors import DeviceError
 from stinet.model.interpolate import Flows
 from stinet.model.stinet import Features, STINet
 from stinet.model.timeline import Timeline
-from stinet.ops.farneback import expand, flow_between
+from stinet.ops.farneback import expand
+from stinet.ops.flow import flow_between
 
 __all__ = ["FrameState", "ModuleClip", "NetworkClip"]
 
@@ -119,7 +120,7 @@ class NetworkClip(ModuleClip):
 
     @torch.no_grad()
     def prepare(self, frame: Float[Tensor, "3 h w"]) -> FrameState:
-        """Features and polynomial expansion of one source frame in [0, 1]."""
+        """Features of one source frame, and what flows need of it, in [0, 1]."""
         image = frame.to(self.device, torch.float32).unsqueeze(0)
         with self._precision():
             features = self.net.features(image) if self._keeps_features else None
@@ -172,8 +173,9 @@ class NetworkClip(ModuleClip):
     def flows(self, first: FrameState, second: FrameState) -> tuple[Tensor, Tensor]:
         """From a frame to the one after it and back, (1 2 h w), as they are kept with the first one's state."""
         if first.following is None or first.following[0] is not second:
-            ahead = flow_between(first.expansion, second.expansion)
-            first.following = (second, ahead, flow_between(second.expansion, first.expansion))
+            by = self.net.config.flow_by
+            ahead = flow_between(first.expansion, second.expansion, by)
+            first.following = (second, ahead, flow_between(second.expansion, first.expansion, by))
         return first.following[1], first.following[2]
 
 

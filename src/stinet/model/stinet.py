@@ -29,7 +29,8 @@ from stinet.model.lstm import ConvLstm
 from stinet.model.reconstruct import DraftHeads, Reconstruct
 from stinet.model.relate import Relate
 from stinet.model.timeline import Timeline
-from stinet.ops.farneback import expand, flow_between
+from stinet.ops.farneback import expand
+from stinet.ops.flow import FlowMethod, flow_between
 
 __all__ = ["Draft", "Features", "Output", "STINet", "clip_flows"]
 
@@ -118,11 +119,11 @@ class STINet(nn.Module):
     ) -> Output:
         """All given frames and the ones at `times`, in order, at `scale` times the size: u = t + sum of the times.
 
-        `flows` come from outside when `frames` is a crop (they are computed on whole frames), else from Farneback's
-        method. `stamps` are the source frames' real times when they are not even.
+        `flows` come from outside when `frames` is a crop (they are computed on whole frames), else from the
+        method of `flow_by`. `stamps` are the source frames' real times when they are not even.
         """
         line = Timeline.of(frames.shape[1], times, stamps)
-        flows = clip_flows(frames) if flows is None and self.config.flow != "none" else flows
+        flows = clip_flows(frames, self.config.flow_by) if flows is None and self.config.flow != "none" else flows
         features = self.features(frames.flatten(0, 1))
         made, refined = self.refine(frames, features, flows, line)
         draft = self.draft_heads(made.low, made.high, made.base if self.config.residual_base else None)
@@ -177,8 +178,8 @@ class STINet(nn.Module):
         return self.compose(final, seen, made.between, line)
 
 
-def clip_flows(frames: Float[Tensor, "b t 3 h w"]) -> Flows:
-    """Farneback's flows between neighbouring frames, both ways; each frame is expanded once, no gradient is kept."""
+def clip_flows(frames: Float[Tensor, "b t 3 h w"], by: FlowMethod) -> Flows:
+    """Flows between neighbouring frames, both ways; each frame is expanded once, no gradient is kept."""
     batch, count, _, height, width = frames.shape
     if count == 1:
         none = frames.new_zeros(batch, 0, 2, height, width)
@@ -186,8 +187,8 @@ def clip_flows(frames: Float[Tensor, "b t 3 h w"]) -> Flows:
     with torch.no_grad():
         expansions = [expand(frames[:, index]) for index in range(count)]
         pairs = list(pairwise(expansions))
-        ahead = torch.stack([flow_between(first, second) for first, second in pairs], dim=1)
-        back = torch.stack([flow_between(second, first) for first, second in pairs], dim=1)
+        ahead = torch.stack([flow_between(first, second, by) for first, second in pairs], dim=1)
+        back = torch.stack([flow_between(second, first, by) for first, second in pairs], dim=1)
     return Flows(ahead, back)
 
 
