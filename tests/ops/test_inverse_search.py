@@ -17,8 +17,9 @@ from stinet.ops.inverse_search import LEAST_PX, inverse_search
 
 Search = Callable[[Tensor, Tensor], Tensor]
 
-SIZES = [(64, 112), (61, 97), (48, 64), (9, 13), (12, 8), (9, 70)]
-PAIRS = ["film", "far", "zoom", "noise", "flat"]
+PAIRS = ["film", "far", "zoom", "noise", "signs", "flat"]
+SMALL = [(48, 64), (33, 37), (9, 13), (12, 8)]
+LARGE = [(144, 180, "film"), (64, 112, "far"), (61, 97, "zoom"), (45, 90, "signs"), (9, 120, "noise")]
 
 
 def frames(pair: str, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -28,6 +29,9 @@ def frames(pair: str, height: int, width: int) -> tuple[Tensor, Tensor]:
         return torch.full((1, 1, height, width), 90.0), torch.full((1, 1, height, width), 140.0)
     if pair == "noise":
         first, second = rng.integers(0, 256, (2, height, width))
+    elif pair == "signs":  # black and white
+        first = 255 * np.kron(rng.integers(0, 2, (height // 6 + 1, width // 6 + 1)), np.ones((6, 6)))[:height, :width]
+        second = np.roll(first, (2, 1), (0, 1))
     elif pair == "zoom":
         first, second = zoomed(rng.standard_normal((40, 3)), height, width)
     else:
@@ -83,20 +87,13 @@ def assert_equals(flow: Tensor, expected: Tensor) -> None:
     assert difference.quantile(0.99) < 0.1
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize(("height", "width", "pair"), [*((*size, pair) for size in SMALL for pair in PAIRS), *LARGE])
 def test_it_equals_opencv_at_every_size(height: int, width: int, pair: str) -> None:
     first, second = frames(pair, height, width)
     expected = by_opencv(first, second)
     assert torch.equal(inverse_search(first, second), expected)
     assert_equals(by_pytorch(first, second), expected)
-
-
-def test_a_frame_of_several_levels_equals_opencv_to_the_bit_or_nearly() -> None:
-    first, second = frames("film", 144, 180)
-    expected = by_opencv(first, second)
-    assert_equals(by_pytorch(first, second), expected)
-    assert expected.norm(dim=1).mean() > 2
+    assert pair == "flat" or expected.norm(dim=1).mean() > 0.2
 
 
 @pytest.mark.parametrize("search", [inverse_search, by_pytorch])

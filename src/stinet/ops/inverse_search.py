@@ -3,25 +3,25 @@ r"""Dense inverse search, DIS (Kroeger, Timofte, Dai, Van Gool, ECCV 2016): opti
 Coarse to fine, each level does three things. Patches of 8 x 8 px, 3 px apart, seek their displacement u in the second
 frame (Section 2.1). Gradient descent is *inverse*: slopes and Hessian are those of the first frame, computed once,
 
-    du = H^-1 sum_x grad I1(x) (I2(x + u) - I1(x)),   u <- u - du,   H = sum_x grad I1 grad I1'      (1)
+    u <- u - H^-1 sum_x grad I1(x) (I2(x + u) - I1(x)),   H = sum_x grad I1(x) grad I1(x)'                (1)
 
-with each patch's mean taken off. Then the patches that cover a pixel vote on its flow, each the less the more the
-pixel's brightness differs where it points (Section 2.2),
+each patch's mean taken off. Then the patches over a pixel vote on its flow, each the less the more the brightness
+differs where it points (Section 2.2),
 
-    U(x) = sum_i u_i / max(1, |I2(x + u_i) - I1(x)|)   over   sum_i 1 / max(1, |I2(x + u_i) - I1(x)|)  (2)
+    U(x) = sum_i w_i u_i / sum_i w_i,   w_i = 1 / max(1, |I2(x + u_i) - I1(x)|)                           (2)
 
-and a variational step (Section 2.3) lowers, with psi(s^2) = sqrt(s^2 + 0.01^2) and after Brox et al., ECCV 2004,
+and a variational step (Section 2.3) lowers, with psi(s) = sqrt(s + 0.01^2),
 
-    E(U) = sum_x delta psi(E_brightness) + gamma psi(E_gradient) + alpha psi(|grad U|^2)               (3)
+    E(U) = sum_x delta psi(brightness changed) + gamma psi(slopes changed) + alpha psi(|grad U|^2)        (3)
 
-The settings are fixed: OpenCV's preset MEDIUM, but down to the full size and with two rounds of Eq. (3). A patch also
-tries the displacements of two neighbours, in raster order there and back, inside eight horizontal stripes: what the
-patches of one anti-diagonal need is known before, so here a diagonal of all stripes and pairs is one step.
+The settings are OpenCV's preset MEDIUM, but down to the full size and with two rounds of Eq. (3). A patch also tries
+the displacements of two neighbours, in raster order there and back within each of eight horizontal stripes. What the
+patches of one anti-diagonal need is known before, so here a diagonal, of all stripes and pairs, is one step.
 
-OpenCV does the work wherever it is installed, for frames on a GPU, too: it is faster than the hundreds of small steps.
-Elsewhere torch does. A last bit may decide which of two displacements a patch takes, and a whole neighbourhood with it,
-so every sum here has OpenCV's order (compiled for x86 with AVX2 and IPP) and every interpolation its one rounding: on
-a CPU both give the same bits. Other builds and devices may round otherwise; then a patch here and there differs.
+OpenCV does the work wherever it is installed, for frames on a GPU, too: it is far faster than hundreds of small steps.
+Elsewhere torch does. A last bit may decide which displacement a patch takes, and its neighbours after it, so sums here
+have OpenCV's order and interpolations its single rounding: on the CPU both give **the same bits** (OpenCV 5 for x86
+with AVX2 and IPP). Other builds and devices may round otherwise; then a patch here and there differs.
 
 Conventions: gray in 0..255, **rounded** half up to 8 bits. Flow in pixels from the first frame to the second, channel
 0 = dx (right), channel 1 = dy (down): second(x + flow(x)) looks like first(x). Always float32; no gradient passes.
@@ -52,9 +52,9 @@ LEAST_PX = (8, 12)
 PATCH_PX = 8
 STRIDE_PX = 3
 STRIPES = 8
-DESCENT_STEPS = 12  # of each pass: 25 in all
+DESCENT_STEPS = 12  # down the frame, and as many up: half of 25
 BORDER_PX = 16
-LEAST = 0.001  # of a Hessian's determinant, and of the distance from the last row or column in Eq. (2)
+NEARLY_ZERO = 0.001  # a Hessian's least determinant; in Eq. (2), how far the last row and column stay out of reach
 
 ROUNDS = 2
 RELAXATIONS = 5
@@ -63,12 +63,19 @@ HALF_ALPHA, HALF_GAMMA, HALF_DELTA = 10.0, 5.0, 2.5
 EPSILON_SQUARED = 1e-4
 ZETA_SQUARED = 0.010000001  # the square of 0.1 in single precision
 
+Frames = Float[Tensor, "b 1 h w"]
+Flow = Float[Tensor, "b 2 h w"]
+Map = Float[Tensor, "b h w"]
+
 _OWN = threading.local()
 
 
 @torch.no_grad()
 def inverse_search(first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
-    """Flow from the frames of `first` to those of `second` (gray in 0..255), pair by pair, in pixels; any size."""
+    """Flow from the frames of `first` to those of `second`, pair by pair, in pixels.
+
+    Gray in 0..255, of any size from 1 x 1 up (below `LEAST_PX` the flow is Farneback's); float32, on their device.
+    """
     first, second = (frames.float().add(0.5).floor().clamp(0, 255) for frames in (first, second))
     short, long = sorted(first.shape[-2:])
     if short < LEAST_PX[0] or long < LEAST_PX[1]:
@@ -88,7 +95,7 @@ def _has_opencv() -> bool:
     return True
 
 
-def _flow_by_opencv(first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
+def _flow_by_opencv(first: Frames, second: Frames) -> Flow:
     """The same flow by OpenCV, on the CPU."""
     firsts, seconds = (frames.to("cpu", torch.uint8).contiguous().numpy() for frames in (first, second))
     flow = np.empty((len(firsts), *firsts.shape[-2:], 2), np.float32)
@@ -109,7 +116,7 @@ def _opencv_search() -> Any:
     return _OWN.search
 
 
-def _flow_by_torch(first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
+def _flow_by_torch(first: Frames, second: Frames) -> Flow:
     """Coarse to fine: search, vote, refine on each level."""
     firsts, seconds = _pyramid(first), _pyramid(second)
     flow = torch.zeros_like(firsts[-1]).repeat(1, 2, 1, 1)
@@ -120,7 +127,7 @@ def _flow_by_torch(first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h
     return flow
 
 
-def _pyramid(frames: Float[Tensor, "b 1 h w"]) -> list[Float[Tensor, "b 1 _ _"]]:
+def _pyramid(frames: Frames) -> list[Float[Tensor, "b 1 _ _"]]:
     """The frames at full size, at half, at a quarter ...: until 8 px are left, or a patch is a quarter of a frame."""
     short, long = sorted(frames.shape[-2:])
     halvings = min(int(math.log2(long / (4 * PATCH_PX)) + 0.5), (short // PATCH_PX).bit_length() - 1)
@@ -130,7 +137,7 @@ def _pyramid(frames: Float[Tensor, "b 1 h w"]) -> list[Float[Tensor, "b 1 _ _"]]
     return levels
 
 
-def _halve(frames: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 _ _"]:
+def _halve(frames: Frames) -> Float[Tensor, "b 1 _ _"]:
     """Mean over each smaller pixel's area, rounded to 8 bits: halves upwards, but to even if a side is odd."""
     height, width = frames.shape[-2:]
     if height % 2 == width % 2 == 0:
@@ -138,7 +145,7 @@ def _halve(frames: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 _ _"]:
     return _area_mean(_area_mean(frames, 3), 2).round()
 
 
-def _area_mean(frames: Float[Tensor, "b 1 h w"], axis: int) -> Float[Tensor, "b 1 _ _"]:
+def _area_mean(frames: Frames, axis: int) -> Float[Tensor, "b 1 _ _"]:
     """Half as many pixels along an axis; of an odd side each is the mean of two and a bit, parts of up to four."""
     side = frames.shape[axis]
     scale = side / (side // 2)
@@ -153,7 +160,7 @@ def _area_mean(frames: Float[Tensor, "b 1 h w"], axis: int) -> Float[Tensor, "b 
     return total
 
 
-def _enlarge(flow: Float[Tensor, "b 2 _ _"], height: int, width: int) -> Float[Tensor, "b 2 h w"]:
+def _enlarge(flow: Float[Tensor, "b 2 _ _"], height: int, width: int) -> Flow:
     """Bilinear, along the rows first."""
     for axis, side in ((3, width), (2, height)):
         there = flow.shape[axis]
@@ -165,7 +172,7 @@ def _enlarge(flow: Float[Tensor, "b 2 _ _"], height: int, width: int) -> Float[T
 
 
 def _between(a: Float[Tensor, "*s"], b: Float[Tensor, "*s"], part: Float[Tensor, "*p"]) -> Float[Tensor, "*s"]:
-    """Linear interpolation a + part (b - a), of which only the difference and the result are rounded."""
+    """Linear interpolation a + part (b - a): the difference and the result are rounded, the product is not."""
     return (a.double() + part.double() * (b - a).double()).float()
 
 
@@ -183,7 +190,7 @@ class _Ground:
     square: Int64[Tensor, "b 1 9 9"]
 
     @classmethod
-    def of(cls, second: Float[Tensor, "b 1 h w"]) -> "_Ground":
+    def of(cls, second: Frames) -> "_Ground":
         """Lay the frames out."""
         padded = functional.pad(second, (BORDER_PX,) * 4, "replicate")
         height, width = padded.shape[-2:]
@@ -211,6 +218,8 @@ class _Patches:
     corner: Float[Tensor, "n 2"]
     first: Float[Tensor, "b n 8 8"]
     slopes: Float[Tensor, "2 b n 8 8"]
+    slope_sums: Float[Tensor, "b n 2"]
+    inverse_hessian: Float[Tensor, "b n 2 2"]
     ground: _Ground
 
     def differences(self, u: Float[Tensor, "*c b n 2"]) -> Float[Tensor, "*c b n 8 8"]:
@@ -218,20 +227,20 @@ class _Patches:
         return self.ground.cut(self.corner + u) - self.first
 
 
-def _search(
-    first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h w"], flow: Float[Tensor, "b 2 h w"]
-) -> Float[Tensor, "b ph pw 2"]:
+def _search(first: Frames, second: Frames, flow: Flow) -> Float[Tensor, "b ph pw 2"]:
     """Section 2.1: where each patch went, begun from the flow at its middle, once down the frame and once up."""
     width = first.shape[-1]
     rows, columns = (1 + (side - PATCH_PX) // STRIDE_PX for side in first.shape[-2:])
     middles = flow[..., PATCH_PX // 2 :: STRIDE_PX, PATCH_PX // 2 :: STRIDE_PX][..., :rows, :columns]
     u = middles.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
-    pixels = torch.stack((first[:, 0], *_sobel(first))).flatten(2)
+    slopes = _sobel(first)
+    slope_sums, inverse_hessian = (each.flatten(1, 2) for each in _hessian(*slopes))
+    pixels = torch.stack((first[:, 0], *slopes)).flatten(2)
     ground, square = _Ground.of(second), _square(PATCH_PX, width, u.device)
     for patches, candidates in _steps(rows, columns, u.device):
         corner = STRIDE_PX * torch.stack((patches % columns, patches // columns), dim=-1)
         cut = pixels[..., (corner[:, 1] * width + corner[:, 0])[:, None, None] + square]
-        step = _Patches(corner.float(), cut[0], cut[1:], ground)
+        step = _Patches(corner.float(), cut[0], cut[1:], slope_sums[:, patches], inverse_hessian[:, patches], ground)
         u[:, patches] = _descend(step, _best(step, u[:, candidates].movedim(1, 0)))
     return u.unflatten(1, (rows, columns))
 
@@ -248,13 +257,13 @@ def _steps(rows: int, columns: int, device: torch.device) -> Iterator[tuple[Int6
     row_in_stripe = row % stripe_rows
     is_lowest = (row_in_stripe == stripe_rows - 1) | (row == rows - 1)
     diagonal = (row_in_stripe + column).flatten()
-    steps = diagonal.argsort(stable=True).split(diagonal.bincount().tolist())
+    steps = diagonal.argsort(stable=True).to(device).split(diagonal.bincount().tolist())
     left, upper = number - (column > 0).long(), number - columns * (row_in_stripe > 0)
     right, lower = number + (column < columns - 1).long(), number + columns * ~is_lowest
     for neighbours, order in (((number, left, upper), steps), ((number, right, lower), reversed(steps))):
-        candidates = torch.stack(neighbours).flatten(1)
+        candidates = torch.stack(neighbours).flatten(1).to(device)
         for patches in order:
-            yield patches.to(device), candidates[:, patches].to(device)
+            yield patches, candidates[:, patches]
 
 
 def _best(patches: _Patches, candidates: Float[Tensor, "c b n 2"]) -> Float[Tensor, "b n 2"]:
@@ -266,32 +275,21 @@ def _best(patches: _Patches, candidates: Float[Tensor, "c b n 2"]) -> Float[Tens
 
 def _descend(patches: _Patches, start: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
     """Eq. (1) until a step no longer lowers the distance; what ends further than a patch from its start is undone."""
-    inverse = _inverse_hessian(patches.slopes)
-    slope = patches.slopes.sum((-2, -1)).movedim(0, -1)
-    u, least = start, torch.full_like(start[..., 0], math.inf)
-    goes_on = least > 0
+    u, distance = start, torch.full_like(start[..., 0], math.inf)
+    goes_on = distance > 0
     for _ in range(DESCENT_STEPS):
         difference = patches.differences(u)
         sums = _patch_sums(difference, difference * difference, *(difference * patches.slopes))
         total, squares, moment = sums[0], sums[1], sums[2:].movedim(0, -1)
-        moment = moment - total[..., None] * slope / PATCH_PX**2
-        step = inverse * moment[..., None, :]
+        moment = moment - total[..., None] * patches.slope_sums / PATCH_PX**2
+        step = patches.inverse_hessian * moment[..., None, :]
         u = torch.where(goes_on[..., None], u - (step[..., 0] + step[..., 1]), u)
-        distance = _distance(total, squares)
-        goes_on, least = goes_on & (distance < least), distance
+        before, distance = distance, _distance(total, squares)
+        goes_on = goes_on & (distance < before)
         if not goes_on.any():
             break
     is_near = (u - start).square().sum(-1, keepdim=True) <= PATCH_PX**2
     return torch.where(is_near, u, start)
-
-
-def _inverse_hessian(slopes: Float[Tensor, "2 b n 8 8"]) -> Float[Tensor, "b n 2 2"]:
-    """H^-1 of Eq. (1). Its sums are of integers: below 2^24 they are exact in any order."""
-    x, y = slopes
-    xx, xy, yy = ((a * b).sum((-2, -1)) for a, b in ((x, x), (x, y), (y, y)))
-    determinant = xx * yy - xy * xy
-    determinant = torch.where(determinant.abs() < LEAST, LEAST, determinant)
-    return (torch.stack((yy, -xy, -xy, xx), dim=-1) / determinant[..., None]).unflatten(-1, (2, 2))
 
 
 def _distance(total: Float[Tensor, "*c b n"], squares: Float[Tensor, "*c b n"]) -> Float[Tensor, "*c b n"]:
@@ -312,7 +310,7 @@ def _square(side: int, width: int, device: torch.device) -> Int64[Tensor, "side 
     return along[:, None] * width + along
 
 
-def _sobel(frames: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+def _sobel(frames: Frames) -> tuple[Map, Map]:
     """Slopes to the right and down, eight times as steep, the frame mirrored about its outermost pixels.
 
     Eq. (1) therefore goes an eighth of the way in each step.
@@ -323,9 +321,24 @@ def _sobel(frames: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b h w"], Fl
     return down[..., 2:] - down[..., :-2], along[:, 2:] - along[:, :-2]
 
 
-def _vote(
-    first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h w"], u: Float[Tensor, "b ph pw 2"]
-) -> Float[Tensor, "b 2 h w"]:
+def _hessian(x: Map, y: Map) -> tuple[Float[Tensor, "b ph pw 2"], Float[Tensor, "b ph pw 2 2"]]:
+    """Sum of the slopes of every patch, and H^-1 of Eq. (1)."""
+    sum_x, sum_y, xx, xy, yy = _window_sums(torch.stack((x, y, x * x, x * y, y * y)))
+    determinant = xx * yy - xy * xy
+    determinant = torch.where(determinant.abs() < NEARLY_ZERO, NEARLY_ZERO, determinant)
+    inverse = torch.stack((yy, -xy, -xy, xx), dim=-1) / determinant[..., None]
+    return torch.stack((sum_x, sum_y), dim=-1), inverse.unflatten(-1, (2, 2))
+
+
+def _window_sums(maps: Float[Tensor, "m b h w"]) -> Float[Tensor, "m b ph pw"]:
+    """Sums over every patch of whole numbers: exact below 2^24, and beyond as a running sum down the frame rounds."""
+    rows = maps.unfold(-1, PATCH_PX, STRIDE_PX).sum(-1)
+    changes = torch.cat((rows[..., :PATCH_PX, :], rows[..., PATCH_PX:, :] - rows[..., :-PATCH_PX, :]), dim=-2)
+    running = tuple(itertools.accumulate(changes.unbind(-2), torch.add))
+    return torch.stack(running[PATCH_PX - 1 :: STRIDE_PX], dim=-2)
+
+
+def _vote(first: Frames, second: Frames, u: Float[Tensor, "b ph pw 2"]) -> Flow:
     """Eq. (2): from displacements of patches to a flow of pixels, of which up to 3 x 3 patches cover each."""
     rows, columns = (_covering(side, count) for side, count in zip(first.shape[-2:], u.shape[1:3], strict=True))
     total, weights = torch.zeros_like(first), torch.zeros_like(first)
@@ -348,11 +361,11 @@ def _covering(side: int, count: int) -> list[tuple[Int64[Tensor, "side"], Bool[T
     return [((first + more).minimum(last), first + more <= last) for more in range(3)]
 
 
-def _read(second: Float[Tensor, "b 1 h w"], u: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b 1 h w"]:
-    """I2(x + u), bilinear; beyond the edge the outermost pixels are read, or all but."""
+def _read(second: Frames, u: Flow) -> Frames:
+    """I2(x + u), bilinear; beyond the edge the outermost pixels are read, or nearly."""
     height, width = second.shape[-2:]
     across, down = pixel_grid(second)
-    x, y = (across + u[:, 0]).clamp(0, width - 1 - LEAST), (down + u[:, 1]).clamp(0, height - 1 - LEAST)
+    x, y = (across + u[:, 0]).clamp(0, width - 1 - NEARLY_ZERO), (down + u[:, 1]).clamp(0, height - 1 - NEARLY_ZERO)
     left, top = x.floor(), y.floor()
     pixels, corner = second.flatten(1), (top * width + left).long().flatten(1)
     upper_left, upper_right, lower_left, lower_right = (
@@ -362,9 +375,7 @@ def _read(second: Float[Tensor, "b 1 h w"], u: Float[Tensor, "b 2 h w"]) -> Floa
     return (part + (x - left) * (top + 1 - y) * upper_right + (left + 1 - x) * (top + 1 - y) * upper_left)[:, None]
 
 
-def _refine(
-    first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h w"], flow: Float[Tensor, "b 2 h w"]
-) -> Float[Tensor, "b 2 h w"]:
+def _refine(first: Frames, second: Frames, flow: Flow) -> Flow:
     """Lower Eq. (3) by a change of the flow: in each round weights stand for its roots, and it is quadratic."""
     slopes = _slopes(first[:, 0], _warp(second, flow)[:, 0])
     change = torch.zeros_like(flow)
@@ -373,7 +384,7 @@ def _refine(
     return flow + change
 
 
-def _warp(second: Float[Tensor, "b 1 h w"], flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b 1 h w"]:
+def _warp(second: Frames, flow: Flow) -> Frames:
     """I2(x + U(x)), bilinear, along the rows first; beyond the edge the outermost pixels are read."""
     height, width = second.shape[-2:]
     across, down = pixel_grid(flow)
@@ -387,14 +398,14 @@ def _warp(second: Float[Tensor, "b 1 h w"], flow: Float[Tensor, "b 2 h w"]) -> F
     return _between(upper, lower, y - top)[:, None]
 
 
-def _slopes(first: Float[Tensor, "b h w"], second: Float[Tensor, "b h w"]) -> tuple[Float[Tensor, "b h w"], ...]:
+def _slopes(first: Map, second: Map) -> tuple[Map, ...]:
     """Derivatives of the mean of both frames and of their difference: x, y, t, xx, xy, yy, xt, yt."""
     mean, t = 0.5 * first + 0.5 * second, second - first
     x, y = _slope(mean, 2), _slope(mean, 1)
     return x, y, t, _slope(x, 2), _slope(x, 1), _slope(y, 1), _slope(t, 2), _slope(t, 1)
 
 
-def _slope(maps: Float[Tensor, "b h w"], axis: int) -> Float[Tensor, "b h w"]:
+def _slope(maps: Map, axis: int) -> Map:
     """The pixel after less the pixel before, the edge repeated outside."""
     padded = functional.pad(maps, (1, 1, 0, 0) if axis == 2 else (0, 0, 1, 1), "replicate")
     side = maps.shape[axis]
@@ -409,16 +420,14 @@ class _System:
     are 0 in the last column, those down in the last row.
     """
 
-    diagonal: Float[Tensor, "b 2 h w"]
-    cross: Float[Tensor, "b h w"]
-    pull: Float[Tensor, "b 2 h w"]
-    right: Float[Tensor, "b 1 h w"]
-    down: Float[Tensor, "b 1 h w"]
+    diagonal: Flow
+    cross: Map
+    pull: Flow
+    right: Frames
+    down: Frames
 
 
-def _system(
-    slopes: tuple[Float[Tensor, "b h w"], ...], flow: Float[Tensor, "b 2 h w"], change: Float[Tensor, "b 2 h w"]
-) -> _System:
+def _system(slopes: tuple[Map, ...], flow: Flow, change: Flow) -> _System:
     """The minimum of Eq. (3) with the weights of the flow as changed so far. Each tie counts at both its ends."""
     diagonal, cross, pull = _data_term(slopes, change)
     to_right, to_below = _growth(flow + change, 3), _growth(flow + change, 2)
@@ -432,9 +441,7 @@ def _system(
     return _System(diagonal, cross, pull, right, down)
 
 
-def _data_term(
-    slopes: tuple[Float[Tensor, "b h w"], ...], change: Float[Tensor, "b 2 h w"]
-) -> tuple[Float[Tensor, "b 2 h w"], Float[Tensor, "b h w"], Float[Tensor, "b 2 h w"]]:
+def _data_term(slopes: tuple[Map, ...], change: Flow) -> tuple[Flow, Map, Flow]:
     """What constancy of brightness, then of its slopes asks: diagonal, cross and pull of the system.
 
     Each is normalised by the squared slope, so that steep places do not outweigh all others.
@@ -466,7 +473,7 @@ def _root_weight(half: float, squares: Float[Tensor, "*s"]) -> Float[Tensor, "*s
     return torch.full_like(squares, half) / (squares + EPSILON_SQUARED).double().sqrt().float()
 
 
-def _relax(system: _System, change: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b 2 h w"]:
+def _relax(system: _System, change: Flow) -> Flow:
     """Successive over-relaxation: all red pixels of a checkerboard, then all black ones, several times."""
     left, upper = _before(system.right, 3), _before(system.down, 2)
     red = _is_red(change)
@@ -481,14 +488,12 @@ def _relax(system: _System, change: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "
     return change
 
 
-def _overrelaxed(before: Float[Tensor, "b h w"], solved: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+def _overrelaxed(before: Map, solved: Map) -> Map:
     """As far as an equation asks, and then some."""
     return before + OVERRELAXATION * (solved - before)
 
 
-def _add_by_colour(
-    total: Float[Tensor, "b 2 h w"], own: Float[Tensor, "b c h w"], others: Float[Tensor, "b c h w"]
-) -> Float[Tensor, "b 2 h w"]:
+def _add_by_colour(total: Flow, own: Float[Tensor, "b c h w"], others: Float[Tensor, "b c h w"]) -> Flow:
     """Add the ties that begin at a pixel and those that end there, in the order in which red and black are visited."""
     red = _is_red(total)
     return total + torch.where(red, own, others) + torch.where(red, others, own)
