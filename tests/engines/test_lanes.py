@@ -3,6 +3,7 @@
 import threading
 import time
 
+import cv2
 import pytest
 import torch
 
@@ -45,6 +46,17 @@ def test_every_lane_has_its_threads_and_the_caller_keeps_its_own() -> None:
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_opencv_takes_no_more_threads_than_a_lane_has(threads: int) -> None:
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        lanes = Lanes(threads)
+        assert lanes.each(lambda _: cv2.getNumThreads(), range(4)) == [lanes.width] * 4
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_lanes_are_in_the_callers_mode_and_want_no_gradients() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from small_networks import COMPACT, KINDS, PAPER, build, clip
@@ -125,6 +126,18 @@ def test_flows_are_computed_once_per_pair_however_many_windows_it_is_in(monkeypa
     for start in range(3):
         fn.context(states[start : start + 3], [[0.5]] * 2)
     assert len(pairs) == len(set(pairs)) == 2 * 4
+
+
+def test_opencv_takes_no_more_threads_than_torch() -> None:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(3)
+        NetworkClip(build(COMPACT), CPU, torch.float32).prepare(clip(1)[0, 0])
+        assert cv2.getNumThreads() == 1
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def test_features_of_a_frame_are_computed_once_where_they_are_small() -> None:

@@ -4,7 +4,6 @@ Convolutions of a frame by two threads must wait for each other two hundred time
 one; two frames by a thread each wait for nobody. What it saves is in docs/performance.md.
 """
 
-import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+
+from stinet import runtime
 
 __all__ = ["Lanes", "Work"]
 
@@ -56,6 +57,8 @@ class Lanes:
         When one fails or the user interrupts, those that have begun end first and others never begin: nothing goes on
         behind the back of who handles it.
         """
+        if self._places == 1:
+            runtime.share_opencv(self.width)
         work = Work(self._threads() if self._places > 1 else None)
         try:
             yield work
@@ -79,10 +82,7 @@ class Lanes:
                 self._pool.submit(start)
             started.wait()
             torch.set_num_threads(before)  # the setting is of every thread that has not used torch yet
-            with contextlib.suppress(ImportError):
-                import cv2
-
-                cv2.setNumThreads(self.width)  # its own threads would serve all lanes at once, in turn
+            runtime.share_opencv(self.width)  # its own threads would serve all lanes at once, in turn
         return self._pool
 
 

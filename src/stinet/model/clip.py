@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from stinet import runtime
 from stinet.config import Tile, to_mapping
 from stinet.errors import DeviceError
 from stinet.model.interpolate import Flows
@@ -122,6 +123,8 @@ class NetworkClip(ModuleClip):
     def prepare(self, frame: Float[Tensor, "3 h w"]) -> FrameState:
         """Features of one source frame, and what flows need of it, in [0, 1]."""
         image = frame.to(self.device, torch.float32).unsqueeze(0)
+        if self.device.type == "cpu":
+            runtime.share_opencv(torch.get_num_threads())
         with self._precision():
             features = self.net.features(image) if self._keeps_features else None
         return FrameState(image, features, None if self.net.config.flow == "none" else expand(image))
