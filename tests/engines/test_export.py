@@ -218,6 +218,9 @@ def test_the_command_writes_a_checkpoint_and_refuses_what_is_wrong(stinet: Stine
     frames, flows = given(line, (8, 10))
     made = by_onnxruntime(file, inputs(line, frames, flows))
     np.testing.assert_allclose(made, by_pytorch(net, line, frames, flows).numpy(), rtol=0, atol=1e-4)
+    assert "Farneback" not in ran.out
+    ran = stinet("export", weights, "--out", file, "--frames", 2, "--flow", "inside", "-y")
+    assert (ran.code, "the flow inside is Farneback's" in ran.out) == (0, True), ran.err
     for words, code, says in (
         ((weights, "--out", file), 4, "exists already"),
         ((weights, "--out", tmp_path / "a.bin"), 2, "name it .onnx or .xml"),

@@ -70,6 +70,8 @@ def export(
         f"{' and '.join(map(str, made.files))}: {size / 1e6:.1f} MB, {made.operations} operations, "
         f"{line.sources} frames to {len(line.order)}"
     )
+    if flow == "inside" and line.sources > 1 and net.config.flow_by != "farneback":
+        say("the flow inside is Farneback's, not the one of these weights: where things move fast, give flows instead")
 
 
 def _times(text: str) -> tuple[float, ...]:
