@@ -7,8 +7,9 @@ Bytes are what a phase cannot do without: what goes in, what comes out and its w
 read and wrote beyond that is `moved`. Peak and bandwidth are measured in the same rounds as the phases. The torch
 engine alone: hooks on its modules tell the phases apart, and a compiled graph has none.
 
-Phases are those of the paper; `flow` is Farneback's expansion and flows, `around` what is between the phases. The
-multiply-adds of a flow are the convolutions of PyTorch's own version, whoever computes it.
+Phases are those of the paper; `flow` is optical flow, `around` what is between the phases. The
+multiply-adds of a flow are the convolutions of PyTorch's own version, whoever computes it; dense inverse search has
+none.
 """
 
 import statistics
@@ -149,14 +150,15 @@ class _Window:
         return counter.counts
 
     def _flow_counts(self, moved: float) -> _Counts:
-        """A grey frame in and its two flows out, `core` times; multiply-adds as PyTorch's version does them."""
+        """A grey frame in and its two flows out, `core` times."""
         if self.fn.net.config.flow == "none":
             return _Counts()
         counter = PhaseCounter()
         exact = self.frames[-1][None].double()  # in double precision nobody else computes it
-        with counter, torch.no_grad():
-            _ = expand(exact).levels
-        macs = sum(count.macs for count in counter.counts.values())
+        if self.fn.net.config.flow_by == "farneback":
+            with counter, torch.no_grad():
+                _ = expand(exact).levels
+        macs = sum((count.macs for count in counter.counts.values()), 0.0)
         height, width = exact.shape[-2:]
         return _Counts(macs * self.core, (1.0 + 4) * 4 * height * width * self.core, moved)
 
