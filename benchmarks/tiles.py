@@ -1,6 +1,7 @@
 """What tiles and windows cost: PSNR on Y against the truth, with them and without, and at their borders alone.
 
-    python benchmarks/tiles.py CLIPS [--model stinet-s] [--sizes 64,96,128] [--halo 16] [--core 8] [--frames 25]
+    python benchmarks/tiles.py CLIPS [--model stinet-s] [--engine torch] [--sizes 64,96,128] [--halo 16] [--core 8]
+                                     [--frames 25]
 
 CLIPS is a folder of folders of sharp frames (Vid4). The first frames of each are made small and restored from every
 other one.
@@ -50,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path, nargs="?")
     parser.add_argument("--model", default="stinet-s")
+    parser.add_argument("--engine", choices=["torch", "openvino"], default="torch")
     parser.add_argument("--sizes", default="64,96,128")
     parser.add_argument("--halo", type=int, default=TileConfig().halo_px)
     parser.add_argument("--core", type=int, default=8)
@@ -58,11 +60,9 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=0)
     parser.add_argument("--precision", choices=["float32", "bfloat16"])
     options = parser.parse_args()
-    fn = clip_function(options.model)
-    assert isinstance(fn, NetworkClip)
-    if options.precision:
-        fn = fn.at(precision=options.precision, device=str(fn.device))
+    fn = clip_function(options.model, engine=options.engine, precision=options.precision or "float32")
     if options.memory:
+        assert isinstance(fn, NetworkClip), "memory is measured by PyTorch"
         width, height = map(int, options.memory.split("x"))
         _memory(fn, (height, width), options.core, options.tile)
         return
