@@ -36,8 +36,9 @@ def main() -> None:
         given, made = examine(source), examine(output)
     rows = list(_rows(given, made, Fraction(options.fps), 60 * options.minutes))
     growth = peak / short_peak - 1
+    # free memory is kept between windows until it adds up to 15 % (infer/ladder.py)
     rows.append(
-        ("peak memory", f"{peak / 1e6:.0f} MB; one minute {short_peak / 1e6:.0f} MB ({growth:+.1%})", growth < 0.05)
+        ("peak memory", f"{peak / 1e6:.0f} MB; one minute {short_peak / 1e6:.0f} MB ({growth:+.1%})", growth < 0.15)
     )
     for name, value, holds in rows:
         print(f"| {name} | {value} | {'holds' if holds else 'FAILS'} |")
