@@ -319,7 +319,7 @@ def _phase(name: str, seconds: float, bound_s: float) -> Phase:
 def test_the_phases_of_the_network_hold_all_of_its_work(
     precision: str, flow_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stinet.ops.inverse_search._has_opencv", lambda: flow_by == "opencv")
+    monkeypatch.setattr("stinet.ops.inverse_search.has_opencv", lambda: flow_by == "opencv")
     fn = build(Subject(model="stinet-xs", precision=precision))
     assert isinstance(fn, NetworkClip)
     ways = [Stack(precision=precision, threads=1, engine="torch", channels=32, work=lambda: None)]

@@ -122,7 +122,7 @@ def test_flow_is_its_own_phase_whoever_computes_it(tmp_path: Path, monkeypatch: 
     weights = small_weights(tmp_path / "small.safetensors", flow_by="farneback")  # whose own way has convolutions
     one = cost_module._Pass(cost_module._built(str(weights)), (32, 48))
     by_opencv, ours = cost_module._macs_per_px(one.fn, one.size), one.tensor_bytes()
-    monkeypatch.setattr("stinet.ops.farneback._has_opencv", lambda: False)
+    monkeypatch.setattr("stinet.ops.farneback.has_opencv", lambda: False)
     alone, held = cost_module._macs_per_px(one.fn, one.size), one.tensor_bytes()
     assert by_opencv["flow"] == by_opencv["around"] == alone["around"] == 0
     assert alone["flow"] > 0

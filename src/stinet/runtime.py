@@ -48,7 +48,6 @@ __all__ = [
     "resident_memory_bytes",
     "reuse_memory",
     "set_threads",
-    "share_opencv",
     "show_only_gpu",
     "use_fastest_threads",
 ]
@@ -265,16 +264,6 @@ def use_fastest_threads() -> int:
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(probe_threads())
     return torch.get_num_threads()
-
-
-def share_opencv(threads: int) -> None:
-    """Let OpenCV use so many threads, if it is there: else it takes all cores, whatever was asked for."""
-    try:
-        import cv2
-    except ImportError:
-        return
-    if cv2.getNumThreads() != threads:
-        cv2.setNumThreads(threads)
 
 
 def show_only_gpu(index: int) -> None:

@@ -58,7 +58,7 @@ def gray(frame: np.ndarray) -> Tensor:
 def by_pytorch(first: Tensor, second: Tensor) -> Tensor:
     """Our own arithmetic, as where OpenCV is not installed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stinet.ops.inverse_search._has_opencv", lambda: False)
+        patch.setattr("stinet.ops.inverse_search.has_opencv", lambda: False)
         return inverse_search(first, second)
 
 

@@ -18,7 +18,7 @@ def some(*shape: int, seed: int = 0) -> Tensor:
 @pytest.fixture
 def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """As without OpenCV."""
-    monkeypatch.setattr(pictures, "_has_opencv", lambda: False)
+    monkeypatch.setattr(pictures, "has_opencv", lambda *_: False)
 
 
 def results() -> dict[str, Tensor]:

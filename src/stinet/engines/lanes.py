@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from stinet import runtime
+from stinet.ops.opencv import share_opencv
 
 __all__ = ["Lanes", "Work"]
 
@@ -57,8 +57,7 @@ class Lanes:
         When one fails or the user interrupts, those that have begun end first and others never begin: nothing goes on
         behind the back of who handles it.
         """
-        if self._places == 1:
-            runtime.share_opencv(self.width)
+        share_opencv(self.width)  # its own threads would serve all lanes at once, in turn
         work = Work(self._threads() if self._places > 1 else None)
         try:
             yield work
@@ -82,7 +81,6 @@ class Lanes:
                 self._pool.submit(start)
             started.wait()
             torch.set_num_threads(before)  # the setting is of every thread that has not used torch yet
-            runtime.share_opencv(self.width)  # its own threads would serve all lanes at once, in turn
         return self._pool
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from stinet.ops.opencv import opencv_version
+
 __all__ = ["provenance", "sha256"]
 
 
@@ -31,7 +33,7 @@ def provenance(device: torch.device, seed: int, files: Mapping[str, str] = Mappi
             "stinet": _version(),
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "opencv": _opencv(),
+            "opencv": opencv_version(),  # it computes flows where it is installed, else torch does
         },
         **({"sha256": dict(files)} if files else {}),
         "device": _device_name(device),
@@ -70,15 +72,6 @@ def _commit() -> str | None:
         return ask("rev-parse", "HEAD") + ("+" if ask("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _opencv() -> str | None:
-    """The version of OpenCV, which computes flows where it is installed; None: they were computed by torch."""
-    try:
-        import cv2
-    except ImportError:
-        return None
-    return cv2.__version__
 
 
 def _device_name(device: torch.device) -> str:

@@ -20,7 +20,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stinet import runtime
 from stinet.config import Tile, to_mapping
 from stinet.errors import DeviceError
 from stinet.model.interpolate import Flows
@@ -28,6 +27,7 @@ from stinet.model.stinet import Features, STINet
 from stinet.model.timeline import Timeline
 from stinet.ops.farneback import expand
 from stinet.ops.flow import flow_between
+from stinet.ops.opencv import share_opencv
 
 __all__ = ["FrameState", "ModuleClip", "NetworkClip"]
 
@@ -124,7 +124,7 @@ class NetworkClip(ModuleClip):
         """Features of one source frame, and what flows need of it, in [0, 1]."""
         image = frame.to(self.device, torch.float32).unsqueeze(0)
         if self.device.type == "cpu":
-            runtime.share_opencv(torch.get_num_threads())
+            share_opencv(torch.get_num_threads())
         with self._precision():
             features = self.net.features(image) if self._keeps_features else None
         return FrameState(image, features, None if self.net.config.flow == "none" else expand(image))

@@ -28,6 +28,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from stinet.ops.opencv import has_opencv
 from stinet.ops.warp import bilinear_sample, pixel_grid
 
 __all__ = ["Expansion", "expand", "farneback", "flow_between"]
@@ -92,16 +93,7 @@ def _goes_to_opencv(*grays: Float[Tensor, "b 1 h w"]) -> bool:
     """On the CPU, in single precision, nobody asks for gradients, and OpenCV is installed."""
     if torch.is_grad_enabled() and any(gray.requires_grad for gray in grays):
         return False
-    return all(gray.device.type == "cpu" and gray.dtype == torch.float32 for gray in grays) and _has_opencv()
-
-
-@functools.cache
-def _has_opencv() -> bool:
-    try:
-        import cv2  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return all(gray.device.type == "cpu" and gray.dtype == torch.float32 for gray in grays) and has_opencv()
 
 
 def _flow_by_opencv(first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:

@@ -40,6 +40,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stinet.ops.farneback import Expansion, flow_between
+from stinet.ops.opencv import has_opencv
 from stinet.ops.variational import ROUNDS, between, refine
 from stinet.ops.warp import pixel_grid
 
@@ -72,20 +73,11 @@ def inverse_search(first: Float[Tensor, "b 1 h w"], second: Float[Tensor, "b 1 h
     short, long = sorted(first.shape[-2:])
     if short < LEAST_PX[0] or long < LEAST_PX[1]:
         return flow_between(Expansion(first), Expansion(second))
-    if _has_opencv():
+    if has_opencv():
         return _flow_by_opencv(first, second)
     place = torch.device("cpu") if first.device.type == "mps" else first.device  # MPS has no double precision
     with torch.autocast(place.type, enabled=False):
         return _flow_by_torch(first.to(place), second.to(place)).to(first.device)
-
-
-@functools.cache
-def _has_opencv() -> bool:
-    try:
-        import cv2  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _flow_by_opencv(first: Frames, second: Frames) -> Flow:

@@ -4,7 +4,6 @@ On the CPU, without gradients, OpenCV does this on interleaved pixels, two to fi
 then channels_last, and within 1e-4 of torch's.
 """
 
-import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 from torch.nn import functional
 
+from stinet.ops.opencv import has_opencv
 from stinet.ops.warp import pixel_grid, warp_cubic
 
 __all__ = ["blend", "enlarge", "exp", "goes_to_opencv", "interleave", "interleaved", "load", "rounded", "warp_picture"]
@@ -29,12 +29,12 @@ def goes_to_opencv(*pictures: Tensor) -> bool:
     if torch.is_grad_enabled() and any(picture.requires_grad for picture in pictures):
         return False
     is_traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-    return not is_traced and not torch.compiler.is_compiling() and _has_opencv()
+    return not is_traced and not torch.compiler.is_compiling() and has_opencv(_EXACT_SINCE)
 
 
 def load() -> None:
     """Load OpenCV, if it is there, while there is memory: loaded when it is short, it may end the process."""
-    _has_opencv()
+    has_opencv()
 
 
 def interleaved(pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -144,12 +144,3 @@ def _as_picture(made: Iterable[Any]) -> Float[Tensor, "b c h w"]:
     pictures = [torch.from_numpy(pixels) for pixels in made]
     out = pictures[0][None] if len(pictures) == 1 else torch.stack(pictures)
     return out.view(*out.shape[:3], -1).permute(0, 3, 1, 2)
-
-
-@functools.cache
-def _has_opencv() -> bool:
-    try:
-        import cv2
-    except ImportError:
-        return False
-    return int(cv2.__version__.split(".")[0]) >= _EXACT_SINCE

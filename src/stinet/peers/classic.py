@@ -13,8 +13,7 @@ and both warped neighbours are blended with weights 1 - tau and tau. Frames are 
 bilinear one blurs small frames so much that a plain blend is better (Vid4: 23.28 dB against 23.44).
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from torch.nn import functional
 
 from stinet.errors import ModelError
 from stinet.ops.farneback import expand, flow_between
+from stinet.ops.opencv import share_opencv
 from stinet.ops.resample import upsample
 from stinet.ops.warp import warp_cubic
 
@@ -91,10 +91,7 @@ class Farneback:
 
 
 class Dis:
-    """Both neighbours warped by the flows of OpenCV's dense inverse search, blended.
-
-    Of one thread: how the search is shared among threads changes its flow, and a result must not depend on that.
-    """
+    """Both neighbours warped by the flows of OpenCV's dense inverse search, blended."""
 
     identity = "dis"
 
@@ -108,7 +105,9 @@ class Dis:
         try:
             import cv2
         except ImportError as error:
-            raise ModelError("dis needs OpenCV, which is not installed: run pip install 'stinet[cpu]'") from error
+            raise ModelError(
+                "dis needs OpenCV, which is not installed: run pip install opencv-python-headless"
+            ) from error
         self._search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def prepare(self, frame: Frame) -> _Moving:
@@ -121,8 +120,8 @@ class Dis:
 
     def between(self, before: _Moving, after: _Moving, taus: Sequence[float]) -> list[Frame]:
         """Along the flows of the pair."""
-        with _one_thread():
-            ahead, back = self._flow(before, after), self._flow(after, before)
+        share_opencv(torch.get_num_threads())
+        ahead, back = self._flow(before, after), self._flow(after, before)
         return [_along(before.frame, after.frame, ahead, back, tau) for tau in taus]
 
     def _flow(self, first: _Moving, second: _Moving) -> Float[Tensor, "1 2 h w"]:
@@ -141,15 +140,3 @@ def _along(
 def _warp(frame: Frame, flow: Float[Tensor, "1 2 h w"]) -> Frame:
     """Read `frame` at x + flow(x) with a cubic kernel of a = -3/4; beyond the edge its pixels repeat."""
     return warp_cubic(frame[None], flow)[0].clamp(0, 1)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    import cv2
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
