@@ -32,9 +32,9 @@ from av.video.format import VideoFormat
 
 from stinet.config import PIPE, EncodeConfig
 from stinet.errors import OutputError, UsageError
-from stinet.runtime import cores, has_avx512, quiet_encoders
+from stinet.runtime import cores, quiet_encoders
 from stinet.video.convert import SWSCALE_MATRIX
-from stinet.video.encoder import HARDWARE, EncoderChoice
+from stinet.video.encoder import HARDWARE, EncoderChoice, steady_x264
 from stinet.video.frame import Colour, Mastering, Notes, VideoInfo
 from stinet.video.trial import try_encoder
 
@@ -442,9 +442,8 @@ def _threads_and_form(choice: EncoderChoice) -> dict[str, str]:
     hdr = _hdr_parameters(choice)
     common = {"flags": "+bitexact+cgop"}
     if choice.encoder == "libx264":
-        # x264's AVX-512 code for macroblock trees reads past what it has written: equal input gave differing bytes
-        steady = {"asm": "AVX2"} if has_avx512() else {}
-        params = {"x264-params": _joined(steady | hdr)} if steady or hdr else {}
+        parameters = steady_x264() | hdr
+        params = {"x264-params": _joined(parameters)} if parameters else {}
         return common | {"threads": str(threads)} | params
     if choice.encoder == "libx265":
         fixed = {"log-level": "none", "info": "0", "open-gop": "0", "pools": str(threads)}

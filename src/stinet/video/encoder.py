@@ -8,9 +8,10 @@ from typing import Any
 from av.codec.hwaccel import HWAccel
 from av.video.reformatter import ColorRange
 
+from stinet.runtime import has_avx512
 from stinet.video.frame import Colour, Light, Mastering
 
-__all__ = ["HARDWARE", "EncoderChoice", "hardware_accelerator", "prepare_encoder"]
+__all__ = ["HARDWARE", "EncoderChoice", "hardware_accelerator", "prepare_encoder", "steady_x264"]
 
 HARDWARE = ("nvenc", "qsv", "amf", "videotoolbox", "vaapi")
 """Endings of the names of encoders that a graphics card runs, in the order in which they are tried."""
@@ -115,6 +116,14 @@ _POINTS, _ENDS = ("red", "green", "blue", "white"), ("darkest", "brightest")
 def hardware_accelerator(encoder: str) -> HWAccel | None:
     """The device that pictures must be copied to first; only VA-API wants that."""
     return HWAccel("vaapi", allow_software_fallback=False) if encoder.endswith("_vaapi") else None
+
+
+def steady_x264() -> dict[str, str]:
+    """Parameters of x264 without which equal input may give differing bytes.
+
+    Its AVX-512 code for macroblock trees reads past what it has written.
+    """
+    return {"asm": "AVX2"} if has_avx512() else {}
 
 
 def prepare_encoder(context: Any, choice: EncoderChoice) -> None:
