@@ -529,6 +529,10 @@ class TrainConfig:
     layout: Annotated[
         Literal["auto", "corpus", "vimeo90k", "adobe240", "reds", "folder"], "how the data is laid out; auto looks"
     ] = "auto"
+    degradation: Annotated[
+        Literal["bicubic", "real"],
+        "how low resolution is made: bicubic, or as people have it: blur, noise, resizing and video compression too",
+    ] = "bicubic"
     out: Annotated[str, "folder for state, log and curve"] = "runs/stinet-s"
     start: Annotated[str, "weights or state file to start from; empty: from nothing"] = ""
     steps: Annotated[int, "optimiser steps in all; with stages: their sum, not set here"] = 10_000
@@ -659,8 +663,8 @@ class TrainConfig:
 
 RUN_SETTINGS = frozenset(
     {
-        "cache", "compile", "data", "device", "layout", "model", "out", "overrides", "precision", "rival", "seed",
-        "stages", "start", "tensorboard", "threads", "workers",
+        "cache", "compile", "data", "degradation", "device", "layout", "model", "out", "overrides", "precision",
+        "rival", "seed", "stages", "start", "tensorboard", "threads", "workers",
     }
 )  # fmt: skip
 """Settings of `TrainConfig` that no stage may change."""

@@ -21,7 +21,8 @@ from stinet.config import TrainConfig
 from stinet.data import store
 from stinet.data.clip import Clip, low_frame, sharp_frame
 from stinet.data.collection import Collection
-from stinet.data.prepare import Piece
+from stinet.data.degrade import REVISION, degrade, drawn, seed_of
+from stinet.data.prepare import LONGEST_DEGRADED, Piece, Preparation
 from stinet.data.runs import Runs
 from stinet.data.shelf import Area, ArrayFrames, PictureFrames, Shelf
 from stinet.data.training import TrainingData, open_training_data
@@ -126,14 +127,48 @@ def test_flows_that_are_not_in_the_cache_are_made_like_those_that_are(corpus: Pa
     torch.testing.assert_close(shelf.crop(0, 0, [0, 2, 4]).forward[0], expected)
 
 
+def test_degraded_runs_have_their_own_cache_and_each_its_own_degradation(corpus: Path, cache: Path) -> None:
+    plain = opened(corpus, cache)
+    (name,) = (folder.name for folder in cache.iterdir())
+    real = opened(corpus, cache, degradation="real")
+    assert {folder.name for folder in cache.iterdir()} == {name, f"{name}-real{REVISION}"}
+    for clip, numbers, before, after in (
+        ("shard_000.mp4", range(3), only(plain.training), only(real.training)),
+        ("shard_val.mp4", [1], only(plain.validation), only(real.validation)),
+    ):
+        assert not torch.equal(before.low_frames, after.low_frames)
+        for run, number in enumerate(numbers):
+            np.testing.assert_array_equal(sharp_of(before, run), sharp_of(after, run))
+            seed = seed_of(clip, 15 * number)
+            how = drawn(np.random.default_rng((*seed, 0)))
+            expected = np.stack(list(degrade(sharp_of(after, run), how, 4, (*seed, 1))))
+            start = int(after.table[run, 0])
+            np.testing.assert_array_equal(after.low_frames[start : start + 15].numpy(), expected)
+
+
+def test_flows_of_degraded_runs_are_those_of_what_is_given(corpus: Path, cache: Path) -> None:
+    shelf = only(opened(corpus, cache, overrides={"flow_by": "farneback"}, degradation="real").training)
+    first, second = (expand(frame.movedim(-1, 0)[None].float() / 255) for frame in shelf.low_frames[[0, 2]])
+    expected = flow_between(first, second, "farneback")[0].half()
+    torch.testing.assert_close(shelf.flow_pairs[0, 0], expected, atol=2e-3, rtol=0)
+
+
+def test_a_long_run_is_degraded_in_pieces_and_a_piece_is_a_run(tmp_path: Path, cache: Path) -> None:
+    write_video(tmp_path / "films" / "long.mkv", moving(1, 2 * LONGEST_DEGRADED + 9))
+    write_video(tmp_path / "films" / "short.mkv", moving(2, 8))
+    data = opened(tmp_path / "films", cache, degradation="real")
+    assert sorted(data.training.lengths + data.validation.lengths) == [8, 9, LONGEST_DEGRADED, LONGEST_DEGRADED]
+
+
+@pytest.mark.parametrize("degradation", ["bicubic", "real"])
 def test_a_build_that_was_stopped_goes_on_and_ends_with_the_same_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, degradation: str
 ) -> None:
     monkeypatch.setattr(store, "JOURNAL_EVERY_S", -1.0)
     root = tmp_path / "films"
     for number in range(4):
         write_video(root / f"{number}.mkv", moving(number, 8 + number, (32, 40) if number % 2 else (48, 64)))
-    opened(root, tmp_path / "whole")
+    opened(root, tmp_path / "whole", degradation=degradation)
     add, seen = store._Builder.add, []
 
     def stopping(builder: store._Builder, number: int, clip: Clip, made: Iterable[Piece], least: int) -> None:
@@ -145,14 +180,14 @@ def test_a_build_that_was_stopped_goes_on_and_ends_with_the_same_files(
 
     monkeypatch.setattr(store._Builder, "add", stopping)
     with pytest.raises(KeyboardInterrupt):
-        opened(root, tmp_path / "parts")
+        opened(root, tmp_path / "parts", degradation=degradation)
     (folder,) = (tmp_path / "parts").iterdir()
     assert not store.is_complete(folder)
     with (folder / "journal.jsonl").open("a") as journal:
         journal.write('{"done": 9, "sta')  # a line that was cut off
     for path in folder.glob("*-low.npy"):
         path.write_bytes(path.read_bytes() + b"torn")
-    opened(root, tmp_path / "parts")
+    opened(root, tmp_path / "parts", degradation=degradation)
     assert seen == [0, 1, 2, 2, 3]
     (whole,) = (tmp_path / "whole").iterdir()
     names = sorted(path.name for path in whole.iterdir())
@@ -177,10 +212,11 @@ def test_a_cache_whose_files_lost_what_its_journal_promises_is_begun_anew(
     assert torch.equal(shelf.low_frames[0].movedim(-1, 0), low_frame(moving(0, 15)[0], 4))
 
 
-def test_processes_that_prepare_ahead_make_the_same_cache(tmp_path: Path) -> None:
+@pytest.mark.parametrize("degradation", ["bicubic", "real"])
+def test_processes_that_prepare_ahead_make_the_same_cache(tmp_path: Path, degradation: str) -> None:
     root = trees.septuplets(tmp_path / "vimeo")
     for workers in (0, 1):
-        opened(root, tmp_path / str(workers), workers=workers)
+        opened(root, tmp_path / str(workers), workers=workers, degradation=degradation)
     (alone,), (helped,) = ((tmp_path / str(workers)).iterdir() for workers in (0, 1))
     for path in alone.iterdir():
         assert (helped / path.name).read_bytes() == path.read_bytes()
@@ -323,7 +359,7 @@ def test_a_clip_whose_frames_change_their_size_is_named(tmp_path: Path) -> None:
     frames = [*moving(0, 2), *moving(0, 2, (48, 60))]
     collection = Collection(layout="folder", training=[Clip("odd", lambda: iter(frames))], validation=())
     with pytest.raises(InputError, match="odd: its frames change from 64x48 to 60x48"):
-        store.build(collection, tmp_path, tmp_path / "cache", scale=4, flow_by="farneback")
+        store.build(collection, tmp_path, tmp_path / "cache", by=Preparation(4, "farneback"))
 
 
 def test_a_corpus_that_an_earlier_version_prepared_stays_valid(

@@ -70,6 +70,7 @@ def test_a_setting_in_a_list_is_named_by_its_number(stinet: Command, recipe: Pat
     ("stages.last.steps=5", "last is none of the numbers"),
     ("stages.1.stepz=5", "did you mean steps"),
     ("stages.1.seed=5", "seed belong to the whole run"),
+    ("stages.1.degradation=real", "degradation belong to the whole run"),
     ("stages.1.steps.more=5", "steps is one value"),
     ("steps=5", "set stages.0.steps"),
     ("layout=vimeo90k", "data=FOLDER"),

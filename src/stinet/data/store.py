@@ -3,7 +3,7 @@
 For every frame size (and for frames that are image files apart, as HxW-images) one set of .npy files, all clips one
 after the other:
 
-    HxW-low      frames h w 3, uint8        LR of every frame (clip.py, Eq. 1)
+    HxW-low      frames h w 3, uint8        LR of every frame (clip.py, Eq. 1; or degrade.py's)
     HxW-flows    pairs 2 2 h w, float16     the flow on whole LR frames (a crop is too small to see where something
                                             moved) between every frame of a run and the next but one:
                                             forward and backward, then dx and dy, in LR pixels
@@ -34,7 +34,7 @@ from jaxtyping import Int64
 
 from stinet.data.clip import Clip
 from stinet.data.collection import Collection
-from stinet.data.prepare import Piece, is_on_disk, pieces_ahead
+from stinet.data.prepare import Piece, Preparation, is_on_disk, pieces_ahead
 from stinet.data.shelf import ArrayFrames, Mapped, PictureFrames, Shelf
 from stinet.errors import InputError, OutputError
 from stinet.ops.flow import FlowMethod
@@ -59,14 +59,13 @@ def build(
     root: Path,
     folder: Path,
     *,
-    scale: int,
-    flow_by: FlowMethod,
+    by: Preparation,
     workers: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Fill the cache in `folder`, going on where an earlier build stopped. `root` is the data set's folder.
 
-    `flow_by` says how flows are made; `workers` processes prepare image files ahead; the cache is the same.
+    `workers` processes prepare image files ahead; the cache is the same.
 
     Raises:
         InputError: a clip cannot be read, or its frames change their size.
@@ -77,7 +76,7 @@ def build(
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder, progress):
             if not is_complete(folder):
-                _build(collection, root, folder, scale, flow_by, workers, progress)
+                _build(collection, root, folder, by, workers, progress)
     except OSError as error:
         raise OutputError(
             f"{folder}: the cache cannot be written ({error.strerror or error}); make room, or name another place with"
@@ -260,19 +259,18 @@ def _build(
     collection: Collection,
     root: Path,
     folder: Path,
-    scale: int,
-    flow_by: FlowMethod,
+    by: Preparation,
     workers: int,
     progress: Callable[[str], None],
 ) -> None:
-    builder = _Builder(folder, scale)
+    builder = _Builder(folder, by.scale)
     builder.resume()
     clips, first = collection.clips, builder.done
-    _check_room(clips[first:], folder, scale)
+    _check_room(clips[first:], folder, by.scale)
     if first:
         progress(f"going on with the cache at clip {first + 1:,} of {len(clips):,}")
     noted = told = monotonic()
-    made = pieces_ahead(clips[first:], collection.runs, scale, workers, flow_by)
+    made = pieces_ahead(clips[first:], collection.runs, by, workers)
     least = collection.runs if isinstance(collection.runs, int) else 1
     for number in range(first, len(clips)):
         if number == 0 or monotonic() - told > JOURNAL_EVERY_S:
@@ -287,7 +285,7 @@ def _build(
         writer.finish()
         _list_files(writer, clips, root)
     kinds = [{"name": w.name, "size": w.size, "is_on_disk": w.is_on_disk} for w in builder.writers.values()]
-    done = {"layout": collection.layout, "scale": scale, "kinds": kinds}
+    done = {"layout": collection.layout, "scale": by.scale, "kinds": kinds}
     _write_whole(folder / "done.json", json.dumps(done))
     (folder / "journal.jsonl").unlink(missing_ok=True)
 

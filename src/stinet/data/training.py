@@ -12,6 +12,8 @@ from jaxtyping import Int64
 from stinet.config import TrainConfig
 from stinet.data import layouts, store
 from stinet.data.collection import MEASURED, Collection, check_headers
+from stinet.data.degrade import REVISION
+from stinet.data.prepare import Preparation
 from stinet.data.runs import (
     VALIDATION_FRAMES,
     Batch,  # noqa: F401 - offered beside the function that leads to it
@@ -50,20 +52,20 @@ def open_training_data(config: TrainConfig, progress: Callable[[str], None] = la
     if not config.data:
         progress(NO_DATA)
     collection = layouts.collect(source, config.layout, progress)
-    scale, flow_by = config.model_config.scale, config.model_config.flow_by
-    folder = Path(config.cache) / _cache_name(collection, scale, flow_by)
-    _check_known(collection, config, scale)
+    by = Preparation(config.model_config.scale, config.model_config.flow_by, config.degradation)
+    folder = Path(config.cache) / _cache_name(collection, by)
+    _check_known(collection, config, by.scale)
     if not store.is_complete(folder):
         check_headers(collection)
-        store.build(collection, source, folder, scale=scale, flow_by=flow_by, workers=config.workers, progress=progress)
-    data = _opened_before(folder, flow_by) or _divided(store.shelves(folder, source, flow_by), collection)
+        store.build(collection, source, folder, by=by, workers=config.workers, progress=progress)
+    data = _opened_before(folder, by.flow_by) or _divided(store.shelves(folder, source, by.flow_by), collection)
     for stage in _stages(config):
         data.training.check(stage)
     return data
 
 
-def _cache_name(collection: Collection, scale: int, flow_by: FlowMethod) -> str:
-    """Names and sizes of files decide whether a cache belongs to a data set; flows of another kind have their own."""
+def _cache_name(collection: Collection, by: Preparation) -> str:
+    """Names and sizes of files decide whether a cache belongs to a data set; other flows and low frames their own."""
     files = [(clip.name, (clip.video or clip.files[0]).stat().st_size) for clip in collection.clips]
     about: list[object] = [files]
     if collection.layout == "corpus":
@@ -71,8 +73,9 @@ def _cache_name(collection: Collection, scale: int, flow_by: FlowMethod) -> str:
     else:
         about += [collection.runs, [(len(clip.files), clip.reduced) for clip in collection.clips]]
         listing = json.dumps(about)
-    by = "" if flow_by == "farneback" else f"-{flow_by}"
-    return f"{collection.layout}-x{scale}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}{by}"
+    flow = "" if by.flow_by == "farneback" else f"-{by.flow_by}"
+    low = "" if by.degradation == "bicubic" else f"-{by.degradation}{REVISION}"
+    return f"{collection.layout}-x{by.scale}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}{flow}{low}"
 
 
 def _check_known(collection: Collection, config: TrainConfig, scale: int) -> None:
