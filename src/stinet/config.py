@@ -262,6 +262,9 @@ class EvaluateConfig:
     variant: Annotated[
         Literal["all", "160", "first"], "every frame counts, or no tails, or only the first window of a clip"
     ] = "all"
+    degradation: Annotated[
+        Literal["bicubic", "light", "moderate", "strong"], "what the given frames have gone through, as a film"
+    ] = "bicubic"
     measures: Annotated[tuple[str, ...], "psnr, ssim (both always), rgb, motion, flicker, lpips"] = (
         "psnr",
         "ssim",

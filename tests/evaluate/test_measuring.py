@@ -15,6 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from evaluate.stand_ins import Broken, Oracle, Repeat, flat_clip, grey_step_db, moving_clip, textured_clip
 from stinet.data.benchmarks import find_clips
 from stinet.data.clip import Clip
+from stinet.data.degrade import STRENGTHS, degrade, seed_of
 from stinet.errors import InputError, ModelError, UsageError
 from stinet.evaluate import Measures, ModelReport, Protocol, Shown, benchmark
 from stinet.metrics import luma
@@ -66,6 +67,40 @@ def test_a_model_is_shown_every_other_frame_cropped_made_small_and_rounded(scale
     small = quantize(resize(frames[:, :, : height * scale, : width * scale], (height, width)))
     for shown, indices in zip(function.shown, [(0, 2, 4, 6), (2, 4, 6, 8)], strict=True):
         torch.testing.assert_close(torch.stack(shown), small[list(indices)].float(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [9, 10])
+def test_a_degraded_clip_is_a_film_of_the_given_frames(count: int) -> None:
+    """Of 10 frames the last window shows 3, 5, 7, 9: frames of another film, which begins with frame 1."""
+    function, clip = Repeat(), textured_clip(count)
+    measure([clip], function, Protocol(degradation="moderate"))
+    frames = [frame[:24, :28] for frame in clip.read()]
+    films = [
+        np.stack(list(degrade(frames[first::2], STRENGTHS["moderate"], 4, seed_of(clip.name, first))))
+        for first in (0, 1)
+    ]
+    last = films[0][1:5] if count == 9 else films[1][1:5]
+    for shown, expected in zip(function.shown, (films[0][:4], last), strict=True):
+        made = torch.stack(shown).permute(0, 2, 3, 1).numpy() * 255
+        np.testing.assert_allclose(made, expected, atol=1e-3)
+
+
+def test_all_models_are_shown_the_same_degraded_pixels_every_time() -> None:
+    functions = {"one": Repeat(), "other": Repeat()}
+    for _ in range(2):
+        benchmark([textured_clip(7)], functions, Protocol(degradation="strong"))
+    first, *others = (torch.stack(shown) for function in functions.values() for shown in function.shown)
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_the_truth_of_a_degraded_clip_is_sharp() -> None:
+    clip = moving_clip(7, 2)
+    protocol = Protocol(degradation="strong")
+    report = measure([clip], Oracle(clip), protocol).to_json()
+    assert report["clips"]["moving"]["identical_frames"] == 7
+    assert report["protocol"]["degradation"] == "strong"
+    assert "strong degradation" in report["protocol"]["name"]
+    assert "mpeg4 qmin=6" in report["protocol"]["low_resolution"]
 
 
 def test_psnr_equals_scikit_images_on_the_cropped_frame() -> None:

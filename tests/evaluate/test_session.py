@@ -134,6 +134,26 @@ def test_adobe240_is_shown_in_sliding_windows(trees: Path, evaluate: Evaluate, t
     assert {(clip["frames"], clip["given_frames"]) for clip in report["clips"].values()} == {counts[between]}
 
 
+def test_a_degradation_stands_in_every_file_and_beside_no_published_row(
+    trees: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    means = {}
+    for name in ("bicubic", "light", "strong"):
+        words = ("--degradation", name, "--measure", "psnr", "--report", tmp_path / name)
+        ran = evaluate(trees / "adobe240", *words)
+        assert ran.code == 0, ran.err
+        assert (f"{name} degradation" in ran.out) == (name != "bicubic")
+        assert ("published" in ran.out) == (name == "bicubic")
+        report = figures(tmp_path / name / "figures.json")
+        means[name] = report["mean"]["psnr_db"]
+        assert report["protocol"]["degradation"] == name
+        with (tmp_path / name / "frames.csv").open(newline="") as file:
+            assert next(csv.DictReader(file))["protocol"] == report["protocol"]["name"]
+        page = (tmp_path / name / "index.html").read_text(encoding="utf-8")
+        assert ("libx264 crf=" in page) == (name != "bicubic")
+    assert means["bicubic"] > means["light"] > means["strong"]
+
+
 def test_a_clip_too_short_for_five_in_between_is_named(evaluate: Evaluate, tmp_path: Path) -> None:
     write_frames(tmp_path / "clips" / "brief", moving(0, 6), [f"{k}.png" for k in range(6)])
     ran = evaluate(tmp_path / "clips", "--between", 5)
@@ -237,7 +257,12 @@ def test_a_wrong_call_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [(["--between", "2"], "1, 3, 5"), (["--variant", "16"], "did you mean 160")]
+    ("words", "says"),
+    [
+        (["--between", "2"], "1, 3, 5"),
+        (["--variant", "16"], "did you mean 160"),
+        (["--degradation", "lite"], "did you mean light"),
+    ],
 )
 def test_an_unknown_protocol_is_refused_before_torch_is_loaded(trees: Path, words: list[str], says: str) -> None:
     command = [

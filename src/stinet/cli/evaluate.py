@@ -20,6 +20,9 @@ def evaluate(
     between: Annotated[int, typer.Option(metavar="1|3|5", help="frames between two given ones")] = 1,
     window: Annotated[int, typer.Option(metavar="7|3", help="output frames of a window, one in between")] = 7,
     variant: Annotated[str, typer.Option(metavar="all|160|first", help="which frames count")] = "all",
+    degradation: Annotated[
+        str, typer.Option(metavar="bicubic|light|moderate|strong", help="what the small clips have gone through")
+    ] = "bicubic",
     measure: Annotated[
         str, typer.Option(metavar="NAME[,NAME]", help="psnr, ssim (both always), rgb, motion, flicker, lpips")
     ] = "psnr,ssim,motion,flicker",
@@ -53,6 +56,7 @@ def evaluate(
         between=between,  # pyright: ignore[reportArgumentType] (checked there)
         window=window,  # pyright: ignore[reportArgumentType]
         variant=variant,  # pyright: ignore[reportArgumentType]
+        degradation=degradation,  # pyright: ignore[reportArgumentType]
         measures=words(measure),
         lpips_net=lpips_net,
         lpips_heads=lpips_heads,

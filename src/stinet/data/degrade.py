@@ -58,6 +58,17 @@ class Degradation:
     codings: tuple[Coding, ...] = ()
     """Encoders that the frames went through, one after the other."""
 
+    def __str__(self) -> str:
+        kind = f"{'grey ' if self.grey else ''}{'shot ' if self.shot else ''}noise"
+        parts = [
+            f"blur {self.blur[0]:g} {self.blur[1]:g} px" if any(self.blur) else "",
+            self.reduction,
+            f"detour over {self.detour:.0%}" if self.detour != 1 else "",
+            f"{kind} {255 * self.noise:.1f}" if self.noise else "",
+            *map(str, self.codings),
+        ]
+        return ", ".join(filter(None, parts))
+
 
 def _x264(crf: int, preset: str = "medium", **options: object) -> Coding:
     return _coding("libx264", crf=crf, preset=preset, **options)

@@ -1,6 +1,10 @@
 """Show clips to clip functions as a protocol says, and measure what comes out.
 
 Truth and low resolution are made as for training (`data.clip`: in one step each, in float64, rounded to 8 bit once).
+Under a degradation low resolution is a film as its owner has it: every step-th frame of a clip, from the first and from
+each of the next ones, is degraded as a video of its own (`data.degrade`), and a window is given frames of one of them.
+The seed is the clip's name and that first frame, so all models see the same pixels, today and tomorrow.
+
 What a model yields is clamped and rounded to 8 bit before it is measured. Seconds are the model's alone: prepare,
 context and run, every window from nothing.
 
@@ -27,6 +31,7 @@ from stinet.config import ClipFunction
 from stinet.data.benchmarks import Window
 from stinet.data.clip import Clip, low_frame, sharp_frame
 from stinet.data.collection import header, refuse
+from stinet.data.degrade import degrade, seed_of
 from stinet.errors import InputError, ModelError, UsageError
 from stinet.evaluate.protocol import Protocol
 from stinet.evaluate.scores import FrameScore, ModelReport, Report
@@ -178,7 +183,8 @@ class _Run:
 
     def measure(self, clip: Clip) -> None:
         """Read a clip, show it to every model window by window, and let go of it."""
-        truths = {scale: _Truth(clip, scale) for scale in {one.scale for one in self.functions.values()}}
+        scales = {one.scale for one in self.functions.values()}
+        truths = {scale: _Truth(clip, scale, self.protocol) for scale in scales}
         frame_count = 0
         for stored in clip.read():
             frame_count += 1
@@ -225,8 +231,9 @@ class _Truth:
     Where the truth is smaller than what is stored, both are made as the clip is read, and the stored frame is let go.
     """
 
-    def __init__(self, clip: Clip, scale: int) -> None:
-        self.name, self.scale, self.reduced = clip.name, scale, clip.reduced
+    def __init__(self, clip: Clip, scale: int, protocol: Protocol) -> None:
+        self.name, self.scale, self.reduced, self.protocol = clip.name, scale, clip.reduced, protocol
+        self._films: dict[int, list[UInt8[np.ndarray, "h w 3"]]] = {}
         self._stored: list[UInt8[np.ndarray, "sh sw 3"]] = []
         self._made: list[tuple[Tensor, ...]] = []
         self._low: dict[int, Tensor] = {}
@@ -246,15 +253,13 @@ class _Truth:
     def view(self, index: int) -> _View:
         """Frame `index` in [0, 1], cropped to a multiple of the scale."""
         if index not in self._views:
-            sharp = self._made[index][0] if self._made else sharp_frame(self._stored[index], self.scale)
-            self._views[index] = _View(sharp.double() / 255)
+            self._views[index] = _View(self._sharp(index).double() / 255)
         return self._views[index]
 
     def low(self, index: int) -> Float[Tensor, "3 h w"]:
         """Frame `index` at low resolution."""
         if index not in self._low:
-            low = self._made[index][1] if self._made else low_frame(self._stored[index], self.scale)
-            self._low[index] = (low.double() / 255).float()
+            self._low[index] = (self._small(index).double() / 255).float()
         return self._low[index]
 
     def flow(self, index: int) -> Float[Tensor, "2 sh sw"]:
@@ -262,6 +267,20 @@ class _Truth:
         if index not in self._flows:
             self._flows[index] = motion(self.view(index - 1).expansion, self.view(index).expansion)
         return self._flows[index]
+
+    def _sharp(self, index: int) -> UInt8[Tensor, "3 sh sw"]:
+        return self._made[index][0] if self._made else sharp_frame(self._stored[index], self.scale)
+
+    def _small(self, index: int) -> UInt8[Tensor, "3 h w"]:
+        how, step = self.protocol.damage, self.protocol.step
+        if how is None:
+            return self._made[index][1] if self._made else low_frame(self._stored[index], self.scale)
+        first = index % step
+        if first not in self._films:
+            frames = range(first, len(self._made or self._stored), step)
+            sharp = (self._sharp(frame).permute(1, 2, 0).numpy() for frame in frames)
+            self._films[first] = list(degrade(sharp, how, self.scale, seed_of(self.name, first)))
+        return torch.from_numpy(self._films[first][index // step]).permute(2, 0, 1)
 
     def forget(self, before: int) -> None:
         """Let go of what is known of frames before `before`."""

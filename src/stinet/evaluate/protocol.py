@@ -1,7 +1,8 @@
 """How clips are shown to a model: part of every report, because figures of different protocols do not compare.
 
-The windows themselves are cut by `data.benchmarks.windows`. Table I of the paper has one frame in between (x2 in time),
-windows of 7 output frames or, as some networks were shown them, of 3; Table II has 3 and 5 frames in between.
+The windows themselves are cut by `data.benchmarks.windows`, degradations are `data.degrade.STRENGTHS`. Table I of the
+paper has one frame in between (x2 in time), windows of 7 output frames or, as some networks were shown them, of 3;
+Table II has 3 and 5 frames in between.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +12,7 @@ from stinet.config import EvaluateConfig
 from stinet.data.benchmarks import Window, windows
 from stinet.data.clip import Clip
 from stinet.data.collection import too_few
+from stinet.data.degrade import REVISION, STRENGTHS, Degradation
 from stinet.errors import InputError
 from stinet.metrics import PSNR_CAP_DB
 
@@ -39,12 +41,17 @@ class Protocol:
     variant: str = "all"
     """"all" frames, "160": without the tails that fill no window, or "first": a clip's first window alone."""
 
+    degradation: str = "bicubic"
+    """One of `STRENGTHS`; or "bicubic", the papers' low resolution."""
+
     @classmethod
     def of(cls, config: EvaluateConfig) -> "Protocol":
         """The protocol that settings name: with several frames in between, a window is those and their two ends."""
         if config.between > 1:
-            return cls(window=config.between + 2, step=config.between + 1, variant=config.variant)
-        return cls(window=config.window, variant=config.variant)
+            shown = cls(window=config.between + 2, step=config.between + 1, variant=config.variant)
+        else:
+            shown = cls(window=config.window, variant=config.variant)
+        return replace(shown, degradation=config.degradation)
 
     @property
     def between(self) -> int:
@@ -54,7 +61,13 @@ class Protocol:
     @property
     def name(self) -> str:
         """In a few words, to stand beside every figure."""
-        return f"{self.between} in between, windows of {self.window}, {_COUNTED[self.variant]}"
+        degraded = "" if self.degradation == "bicubic" else f", {self.degradation} degradation"
+        return f"{self.between} in between, windows of {self.window}, {_COUNTED[self.variant]}{degraded}"
+
+    @property
+    def damage(self) -> Degradation | None:
+        """What is done to the given frames of a clip; None: they are only reduced."""
+        return STRENGTHS.get(self.degradation)
 
     def of_group(self, group: str) -> "Protocol":
         """The protocol of a group's clips: with several frames in between, one window of a septuplet counts."""
@@ -93,8 +106,13 @@ class Protocol:
             "between": self.between,
             "name": self.name,
             "windows": f"{len(given)} frames in, {self.window} out, the shared frame counted once",
-            "low_resolution": f"bicubic x1/{scale}, antialiased, rounded once to 8 bit",
+            "low_resolution": self._low_resolution(scale),
             "measure": "Y of 8-bit RGB, peak 255, no border crop; mean over frames, then over clips",
             "identical_frames_psnr_db": PSNR_CAP_DB,
             **({"septuplets": f"frames 1 to {self.window} alone"} if self.between > 1 else {}),
         }
+
+    def _low_resolution(self, scale: int) -> str:
+        if self.damage is None:
+            return f"bicubic x1/{scale}, antialiased, rounded once to 8 bit"
+        return f"x1/{scale}, {self.degradation} degradation of revision {REVISION}: {self.damage}"

@@ -51,12 +51,13 @@ def protocol_of(report: Mapping[str, Any]) -> str:
 
 
 def views(report: Mapping[str, Any]) -> list[TableView]:
-    """Every table of a report: of each model, of the models side by side, and the paper's."""
+    """Every table of a report: of each model, of the models side by side, and the paper's where it compares."""
     models = models_of(report)
     found = [_clips_view(model) for model in models]
     if len(models) > 1:
         found.append(_side_by_side(models))
-    if any(group in _SETS for model in models for group in model.get("groups", ())):
+    is_papers = models[0]["protocol"].get("degradation", "bicubic") == "bicubic"
+    if is_papers and any(group in _SETS for model in models for group in model.get("groups", ())):
         found.append(_papers_view(models))
     return found
 
