@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stinet import catalogue, runtime
-from stinet.catalogue import clip_function, macs_per_pixel, models, network, stages, weights_file
+from stinet.catalogue import TRAININGS, clip_function, macs_per_pixel, models, network, stages, weights_file
 from stinet.checkpoint import save_model
 from stinet.config import PRESETS, ClipFunction, Movable
 from stinet.engines.ranges import Range, ranges_file, write_ranges
@@ -226,7 +226,7 @@ def test_another_scale_than_the_models_is_refused(file: Path) -> None:
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ModelError) as caught:
         clip_function("stinet-xl")
-    for name in (*PRESETS, *INTERPOLATORS, *ENLARGERS):
+    for name in (*TRAININGS, *INTERPOLATORS, *ENLARGERS):
         assert name in str(caught.value)
 
 
@@ -257,6 +257,33 @@ def test_a_trained_preset_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(catalogue, "WEIGHTS", file.parent)
     file.rename(file.with_stem("stinet-s"))
     assert network("stinet-s").config == SMALL
+
+
+def test_compact_presets_have_a_training_for_real_footage_too() -> None:
+    assert set(TRAININGS) - set(PRESETS) == {"stinet-m-real", "stinet-s-real", "stinet-xs-real"}
+    with pytest.raises(ModelError, match="unknown model 'stinet-real'"):
+        weights_file("stinet-real")
+
+
+def test_weights_for_real_footage_are_found_by_their_name_and_listed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(catalogue, "PRESETS", {"stinet-s": SMALL})
+    monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path)
+    with pytest.raises(ModelError, match="stinet-s-real has no trained weights yet; shipped are: none") as refused:
+        clip_function("stinet-s-real")
+    assert refused.value.exit_code == 7
+    net = STINet(SMALL)
+    figures = {"psnr_db": 23.5, "ssim": 0.6}
+    about = {"vid4": {"psnr_db": 25.0, "ssim": 0.7}, "vid4 moderate": figures}
+    save_model(tmp_path / "stinet-s-real.safetensors", net, net.state_dict(), about)
+    fn = clip_function("stinet-s-real", device="cpu")
+    assert isinstance(fn, Movable)
+    assert fn.identity.startswith("stinet-s-real")
+    plain, real, *_ = models()
+    assert (plain.name, plain.weights) == ("stinet-s", "untrained")
+    assert (real.name, real.note) == ("stinet-s-real", "for real footage")
+    assert real.quality == "Vid4 25.00 dB / 0.7000, moderately degraded 23.50 dB / 0.6000"
 
 
 @pytest.mark.parametrize(("name", "least", "most"), [
@@ -295,11 +322,14 @@ def test_the_list_has_every_preset_and_the_papers_at_both_alignments(
     monkeypatch.setattr(catalogue, "PRESETS", {"stinet": narrow, "stinet-s": SMALL})
     monkeypatch.setattr(catalogue, "WEIGHTS", file.parent)
     file.rename(file.with_stem("stinet-s"))
-    low, native, small, *rivals = models()
+    low, native, small, real, *rivals = models()
     assert (low.name, low.note, low.weights) == ("stinet", "H aligned at low resolution", "untrained")
     assert (native.name, native.note) == ("stinet", "H aligned at native resolution")
     assert (small.name, small.note, small.quality) == ("stinet-s", "", "Vid4 25.50 dB / 0.7500")
     assert small.weights.endswith("MB")
+    assert real == dataclasses.replace(
+        small, name="stinet-s-real", note="for real footage", weights="untrained", quality=""
+    )
     assert small.parameters == sum(p.numel() for p in STINet(SMALL).parameters())
     assert [rival.name for rival in rivals] == list(PUBLISHED)
     assert {rival.weights for rival in rivals} == {"by convert"}

@@ -1,12 +1,13 @@
 """From the name of a model, or a weights file, to a clip function: the one place that knows what there is.
 
-Names are the presets of `config.PRESETS`, whose weights are inside the package, and the peers of `peers.pairs`, which
-need packages of others for some stages. Anything that ends in .safetensors is a file: of ours, or of a rival network of
+Names are those of `TRAININGS`, whose weights are inside the package: a preset of `config.PRESETS` as papers train it,
+and NAME-real as it is trained for real footage; and the peers of `peers.pairs`, which need packages of others for some
+stages. Anything that ends in .safetensors is a file: of ours, or of a rival network of
 `peers.networks`, whose authors' weights `stinet convert` takes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from stinet.peers.stage_nets import names_files, pair_of_files
 
 __all__ = [
     "ENGINES",
+    "TRAININGS",
     "ModelEntry",
     "StageEntry",
     "clip_function",
@@ -43,6 +45,13 @@ __all__ = [
 ]
 
 WEIGHTS = Path(__file__).parent / "weights"
+
+TRAININGS: Mapping[str, str] = {
+    training: preset
+    for preset, config in PRESETS.items()
+    for training in ((preset, f"{preset}-real") if config.high == "folded" else (preset,))
+}
+"""Name of a training -> its preset. NAME-real has seen low resolution as people have it (`data.degrade`)."""
 
 ENGINES = ("auto", "torch", "openvino", "onnxruntime")
 """What a network may be computed with; auto is the fastest of the first two, here and for this network."""
@@ -150,9 +159,9 @@ def weights_file(name: str) -> Path:
             f"{name} has no weights here: {PUBLISHED[name].where()}; make a file of it with stinet convert FILE.pth"
             f" OUT.safetensors --config {name}, and name OUT.safetensors"
         )
-    if name not in PRESETS:
+    if name not in TRAININGS:
         raise ModelError(
-            f"unknown model {name!r}: choose from {', '.join(PRESETS)}, a .safetensors file, or two stages A+B, "
+            f"unknown model {name!r}: choose from {', '.join(TRAININGS)}, a .safetensors file, or two stages A+B, "
             f"first A: one of {', '.join(INTERPOLATORS)} and one of {', '.join(ENLARGERS)}, in either order"
         )
     file = WEIGHTS / f"{name}.safetensors"
@@ -163,17 +172,15 @@ def weights_file(name: str) -> Path:
 
 
 def models() -> list[ModelEntry]:
-    """Every preset with its size, cost and quality, the paper's with H aligned at either resolution; rivals below."""
+    """Every training with its size, cost and quality, the paper's with H aligned at either resolution; rivals below."""
     rows = []
     for name, config in PRESETS.items():
-        file = WEIGHTS / f"{name}.safetensors"
-        about = read_header(file).get("about", {}) if file.exists() else {}
-        weights = f"{file.stat().st_size / 1e6:.1f} MB" if file.exists() else "untrained"
         note = "" if config.high == "folded" else f"H aligned at {_grid(config)}"
-        rows.append(_entry(name, config, note, weights, _quality(about)))
+        entry = _entry(name, config, note)
+        rows += [_trained(entry, training) for training, preset in TRAININGS.items() if preset == name]
         if config.high == "native":
             other = _with_alignment(config, "native" if config.align_at == "low" else "low")
-            rows.append(_entry(name, other, f"H aligned at {_grid(other)}", "untrained", ""))
+            rows.append(_entry(name, other, f"H aligned at {_grid(other)}"))
     return rows + [_rival_entry(name) for name in RIVALS]
 
 
@@ -285,16 +292,27 @@ def _in_onnxruntime(net: STINet, name: str, place: torch.device, precision: str)
 _COMPILED = {"openvino": _in_openvino, "onnxruntime": _in_onnxruntime}
 
 
-def _entry(name: str, config: ModelConfig, note: str, weights: str, quality: str) -> ModelEntry:
+def _entry(name: str, config: ModelConfig, note: str) -> ModelEntry:
+    """A network without weights."""
     parameters = sum(parameter.numel() for parameter in STINet(config).parameters())
     return ModelEntry(
         name=name,
         parameters=parameters,
         macs_per_pixel=macs_per_pixel(config),
         note=note,
-        weights=weights,
-        quality=quality,
+        weights="untrained",
+        quality="",
     )
+
+
+def _trained(entry: ModelEntry, name: str) -> ModelEntry:
+    """The same network by the name of one of its trainings, with what its weights file says, if it is there."""
+    file = WEIGHTS / f"{name}.safetensors"
+    entry = entry if name == entry.name else replace(entry, name=name, note="for real footage")
+    if not file.exists():
+        return entry
+    quality = _quality(read_header(file).get("about", {}))
+    return replace(entry, weights=f"{file.stat().st_size / 1e6:.1f} MB", quality=quality)
 
 
 def _still(frames: Tensor) -> Flows:
@@ -307,11 +325,9 @@ def _grid(config: ModelConfig) -> str:
 
 
 def _with_alignment(config: ModelConfig, at: str) -> ModelConfig:
-    from dataclasses import replace
-
     return replace(config, align_at=at)  # pyright: ignore[reportArgumentType]
 
 
 def _quality(about: dict[str, Any]) -> str:
-    vid4 = about.get("vid4")
-    return f"Vid4 {vid4['psnr_db']:.2f} dB / {vid4['ssim']:.4f}" if vid4 else ""
+    figures = {"Vid4": about.get("vid4"), "moderately degraded": about.get("vid4 moderate")}
+    return ", ".join(f"{name} {of['psnr_db']:.2f} dB / {of['ssim']:.4f}" for name, of in figures.items() if of)

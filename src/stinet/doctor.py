@@ -202,8 +202,7 @@ def _packages() -> Iterator[Check]:
 
 def _weights(model: str) -> Iterator[Check]:
     """The model's weights are loaded and hold numbers."""
-    from stinet.catalogue import clip_function, network, weights_file
-    from stinet.config import PRESETS
+    from stinet.catalogue import TRAININGS, clip_function, network, weights_file
     from stinet.peers.pairs import PEERS
 
     if model in PEERS:
@@ -218,10 +217,10 @@ def _weights(model: str) -> Iterator[Check]:
         raise ModelError(f"{model}: {len(bad)} weights hold NaN or infinity, the first is {bad[0]}; install again")
     count = sum(parameter.numel() for parameter in net.parameters())
     shipped = []
-    for preset in PRESETS:
+    for name in TRAININGS:
         with contextlib.suppress(ModelError):
-            weights_file(preset)
-            shipped.append(preset)
+            weights_file(name)
+            shipped.append(name)
     yield _ok("weights", f"{model}: {count:,} numbers; shipped are {', '.join(shipped)}")
 
 

@@ -49,8 +49,7 @@ def export(
             raise OutputError(f"{file}: exists already; overwrite it with -y, or choose another file")
         must_be_writable(file)
 
-    from stinet.catalogue import network
-    from stinet.config import PRESETS
+    from stinet.catalogue import TRAININGS, network
     from stinet.model.timeline import Timeline
     from stinet.peers.pairs import PEERS
 
@@ -62,7 +61,7 @@ def export(
         from stinet.engines.export import export as run
     except ImportError as error:
         raise DeviceError("openvino is not installed: run pip install 'stinet[onnx]'") from error
-    licence = "Apache-2.0" if model in PRESETS else "that of the weights, which their file does not state"
+    licence = "Apache-2.0" if model in TRAININGS else "that of the weights, which their file does not state"
     about = {"name": Path(model).stem, "kind": kind, "licence": licence}
     made = run(net, line, out, **about, flow_inside=flow == "inside")
     size = sum(file.stat().st_size for file in made.files)
