@@ -2,8 +2,10 @@
 
     python benchmarks/ship.py runs/stinet-s/latest.safetensors stinet-s --clips vid4=DIR heldout=DIR --device "2 cores"
 
-Both are measured by `stinet evaluate`'s protocol on every set of clips; the first set decides. The weights go to
-src/stinet/weights/NAME.safetensors in half size with the figures in their header, the card to NAME.md beside them.
+Both are measured by `stinet evaluate`'s protocol on every set of clips; the first set decides. A training for real
+footage (stinet-s-real) is measured on degraded clips, too, beside the preset's plain weights: the first set decides
+under moderate degradation. The weights go to src/stinet/weights/NAME.safetensors in half size with the figures in
+their header, the card to NAME.md beside them.
 Ranges for int8 fit no other weights: those that a rounded stage was trained by lie beside the weights and are taken;
 for others `--corpus DIR` finds new ones (calibrate.py); without it the old ones are removed.
 `--force` replaces in any case (another network). The run's state lies beside its weights; it is kept as
@@ -17,11 +19,12 @@ from typing import Any
 
 from calibrate import calibrate
 
-from stinet.catalogue import WEIGHTS, clip_function
+from stinet.catalogue import TRAININGS, WEIGHTS, clip_function
 from stinet.checkpoint import as_half, load_model, load_tensors, read_header, save_model, save_tensors
 from stinet.data.benchmarks import find_clips
+from stinet.data.degrade import STRENGTHS
 from stinet.engines.ranges import ranges_file, read_ranges, write_ranges
-from stinet.evaluate import benchmark
+from stinet.evaluate import Protocol, benchmark
 from stinet.evaluate.measuring import Measures
 from stinet.report.tables import table
 
@@ -31,11 +34,11 @@ PLACES = ("data", "out", "start", "cache")
 
 CARD = """# {name}
 
-Weights of the preset `{name}`: {parameters:,} parameters, space-time super-resolution x4 in size, any frame rate.
+Weights of the preset `{preset}`{purpose}: {parameters:,} parameters, space-time super-resolution x4 in size, any frame rate.
 
 | | |
 |---|---|
-| Data | 1,104 runs of 15 frames, 448x256, of 273 real clips from 105 public repositories; low resolution by MATLAB-true bicubic |
+| Data | 1,104 runs of 15 frames, 448x256, of 273 real clips from 105 public repositories; low resolution by {low} |
 | Licences of the data | mixed: CC0, MIT, Apache-2.0, BSD, CC-BY, and for most clips none is stated; none of their frames is shipped |
 | Recipe | {recipe}; the last stage: {steps:,} steps in {hours:.1f} h |
 | Device | {device} |
@@ -51,19 +54,34 @@ Weights of the preset `{name}`: {parameters:,} parameters, space-time super-reso
 
 PSNR (dB) and SSIM on Y; motion error in pixels (docs/evaluation.md). {before}
 
-Trained on bicubic low resolution, the papers' setting. Compressed or noisy video gains less, and its artefacts are sharpened
-with everything else.
+{remark}
 """  # noqa: E501 (a Markdown table has no line breaks)
 
+PLAIN = {
+    "purpose": "",
+    "low": "MATLAB-true bicubic",
+    "remark": "Trained on bicubic low resolution, the papers' setting. Compressed or noisy video gains less, and its"
+    " artefacts are sharpened\nwith everything else.",
+}
+REAL = {
+    "purpose": ", trained for real footage",
+    "low": "blur, several reductions, noise and video compression, a sixth of the runs by MATLAB-true bicubic alone",
+    "remark": "Trained on degraded low resolution (docs/training-howto.md). Of clean bicubic frames, the papers'"
+    " setting, the preset's\nplain weights make more.",
+}
 
-def measured(file: str, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    """Mean figures of a model on every set of clips, and the table printed."""
+
+def measured(file: str, folders: dict[str, Path], degradations: list[str]) -> dict[str, dict[str, Any]]:
+    """Mean figures of a model on every set of clips under every degradation, and the tables printed."""
     found = {}
     for name, folder in folders.items():
-        measures = Measures(("psnr", "ssim", "motion"))
-        report = benchmark(find_clips(folder), {file: clip_function(file, engine="torch")}, measures=measures).to_json()
-        print(f"{name}\n{table(report)}\n", flush=True)
-        found[name] = report["mean"]
+        for degradation in degradations:
+            title = name if degradation == "bicubic" else f"{name} {degradation}"
+            functions = {file: clip_function(file, engine="torch")}
+            measures, protocol = Measures(("psnr", "ssim", "motion")), Protocol(degradation=degradation)
+            report = benchmark(find_clips(folder), functions, protocol, measures=measures).to_json()
+            print(f"{title}\n{table(report)}\n", flush=True)
+            found[title] = report["mean"]
     return found
 
 
@@ -86,7 +104,7 @@ def main() -> None:
     """Measure, compare, and ship."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("name")
+    parser.add_argument("name", choices=TRAININGS)
     parser.add_argument("--clips", nargs="+", required=True, metavar="SET=DIR")
     parser.add_argument("--device", required=True, help="what it was trained on, in words")
     parser.add_argument("--recipe", help="how it was trained, in words; default: the recipe of that name")
@@ -94,18 +112,26 @@ def main() -> None:
     parser.add_argument("--force", action="store_true")
     options = parser.parse_args()
     folders = {name: Path(folder) for name, _, folder in (item.partition("=") for item in options.clips)}
-    target = WEIGHTS / f"{options.name}.safetensors"
-    first = next(iter(folders))
-    new = measured(str(options.weights), folders)
-    old = measured(str(target), folders) if target.exists() else None
+    target, preset = WEIGHTS / f"{options.name}.safetensors", TRAININGS[options.name]
+    is_real = options.name != preset
+    degradations = ["bicubic", *STRENGTHS] if is_real else ["bicubic"]
+    first = f"{next(iter(folders))} moderate" if is_real else next(iter(folders))
+    new = measured(str(options.weights), folders, degradations)
+    replaced = target if target.exists() or not is_real else WEIGHTS / f"{preset}.safetensors"
+    old = measured(str(replaced), folders, degradations) if replaced.exists() else None
     if old and not options.force and new[first]["psnr_db"] <= old[first]["psnr_db"]:
         print(f"kept: {old[first]['psnr_db']:.3f} dB shipped, {new[first]['psnr_db']:.3f} dB new on {first}")
         return
     about = read_header(options.weights)["about"]
     net = load_model(options.weights)
-    before = f"They replaced weights of {line(old[first])} on {first}." if old else "They are the first."
+    before = "They are the first."
+    if old:
+        words = "They replaced weights of" if replaced == target else "The preset's plain weights have"
+        before = f"{words} {line(old[first])} on {first}."
     card = CARD.format(
+        **(REAL if is_real else PLAIN),
         name=options.name,
+        preset=preset,
         recipe=options.recipe or f"`recipes/{options.name}.yaml`",
         parameters=sum(parameter.numel() for parameter in net.parameters()),
         steps=about["steps"],
