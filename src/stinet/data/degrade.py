@@ -37,6 +37,9 @@ CLEAN = 0.17
 """Share of runs that are only reduced, so that clean films stay good."""
 
 Random = np.random.Generator
+Reduction = Literal["bicubic", "area", "bilinear"]
+
+_REDUCTIONS: tuple[Reduction, ...] = ("bicubic", "area", "bilinear")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,7 @@ class Degradation:
 
     blur: tuple[float, float] = (0.0, 0.0)
     """Sigma of a Gaussian across rows and along them, in low-resolution pixels."""
-    reduction: Literal["bicubic", "area", "bilinear"] = "bicubic"
+    reduction: Reduction = "bicubic"
     """MATLAB's bicubic; the mean of the pixels that become one; or a triangle twice as wide."""
     detour: float = 1.0
     """The small frames are brought to this share of their sides, and back."""
@@ -108,7 +111,7 @@ def drawn(random: Random) -> Degradation:
         blur = (across, along) if random.random() < 0.3 else (across, across)
     return Degradation(
         blur=blur,
-        reduction=random.choice(["bicubic", "area", "bilinear"], p=[0.6, 0.2, 0.2]),
+        reduction=_REDUCTIONS[int(random.choice(3, p=[0.6, 0.2, 0.2]))],
         detour=float(random.uniform(0.5, 1)) if random.random() < 0.2 else 1.0,
         noise=float(random.random() ** 2 * 10 / 255) if random.random() < 0.6 else 0.0,
         shot=bool(random.random() < 0.6),
@@ -118,14 +121,13 @@ def drawn(random: Random) -> Degradation:
 
 
 def _drawn_coding(random: Random) -> Coding:
-    encoder = random.choice(
-        ["libx264", "mpeg4", "mpeg2video", "mjpeg", "libx265", "libvpx-vp9"], p=[0.54, 0.13, 0.11, 0.08, 0.07, 0.07]
-    )
+    names = ["libx264", "mpeg4", "mpeg2video", "mjpeg", "libx265", "libvpx-vp9"]
+    encoder = str(random.choice(names, p=[0.54, 0.13, 0.11, 0.08, 0.07, 0.07]))
     group, reordered = int(random.choice([6, 12, 15, 50, 250])), int(random.choice([0, 2]))
     crf = round(random.triangular(18, 24, 34))
     quantiser = round(random.triangular(2, 3, 8))
     if encoder == "libx264":
-        preset = random.choice(["ultrafast", "veryfast", "fast", "medium"])
+        preset = str(random.choice(["ultrafast", "veryfast", "fast", "medium"]))
         return _x264(crf, preset, g=group, bf=reordered)
     if encoder == "libx265":
         return _coding("libx265", crf=crf, preset="ultrafast", g=group)
@@ -178,7 +180,7 @@ def _blurred(
     return image
 
 
-def _reduced(image: Float64[Tensor, "1 3 sh sw"], how: str, scale: int) -> Float64[Tensor, "1 3 h w"]:
+def _reduced(image: Float64[Tensor, "1 3 sh sw"], how: Reduction, scale: int) -> Float64[Tensor, "1 3 h w"]:
     if how == "bicubic":
         return downsample(image, scale)
     if how == "area":
