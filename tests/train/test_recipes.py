@@ -21,7 +21,8 @@ def read(file: Path, data: str = "", vgg: str = "") -> TrainConfig:
 
 
 def test_there_is_a_recipe_for_the_paper_every_compact_network_and_a_trial() -> None:
-    assert {file.stem for file in RECIPES} == {"paper", "smoke", "stinet-m", "stinet-s", "stinet-xs"}
+    real = {"stinet-s-real", "stinet-xs-real"}
+    assert {file.stem for file in RECIPES} == {"paper", "smoke", "stinet-m", "stinet-s", "stinet-xs"} | real
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
@@ -31,12 +32,26 @@ def test_every_recipe_is_a_run(file: Path) -> None:
     assert config.out == f"runs/{file.stem}"
 
 
-@pytest.mark.parametrize("file", [file for file in RECIPES if file.stem.startswith("stinet-")], ids=lambda f: f.stem)
+PLAIN = [file for file in RECIPES if file.stem in ("stinet-m", "stinet-s", "stinet-xs")]
+REAL = [file for file in RECIPES if file.stem.endswith("-real")]
+
+
+@pytest.mark.parametrize("file", PLAIN, ids=lambda f: f.stem)
 def test_compact_recipes_end_with_motion_consistency_and_begin_with_single_frames(file: Path) -> None:
     config = read(file)
     assert config.model == file.stem
     assert config.stage(0).config.frames == 1
     assert config.stage(config.total_steps - 1).config.loss.motion > 0
+
+
+@pytest.mark.parametrize("file", REAL, ids=lambda f: f.stem)
+def test_recipes_for_real_footage_go_on_from_plain_weights_and_end_rounded(file: Path) -> None:
+    config = read(file)
+    assert config.model == file.stem.removesuffix("-real")
+    assert config.degradation == "real"
+    assert Path(config.start).stem == config.model
+    assert (file.parents[1] / config.start).is_file()
+    assert config.stage(config.total_steps - 1).config.rounded
 
 
 def test_the_papers_recipe_has_the_papers_numbers() -> None:
