@@ -100,7 +100,7 @@ def test_the_truth_of_a_degraded_clip_is_sharp() -> None:
     assert report["clips"]["moving"]["identical_frames"] == 7
     assert report["protocol"]["degradation"] == "strong"
     assert "strong degradation" in report["protocol"]["name"]
-    assert "mpeg4 qmin=6" in report["protocol"]["low_resolution"]
+    assert "mpeg4 qmin=4" in report["protocol"]["low_resolution"]
 
 
 def test_psnr_equals_scikit_images_on_the_cropped_frame() -> None:

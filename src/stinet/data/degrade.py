@@ -87,10 +87,10 @@ def _quantised(encoder: str, quantiser: int, **options: object) -> Coding:
 
 
 STRENGTHS: Mapping[str, Degradation] = {
-    "light": Degradation(codings=(_x264(23),)),
-    "moderate": Degradation(blur=(0.3, 0.3), noise=3 / 255, shot=True, codings=(_x264(27),)),
+    "light": Degradation(codings=(_x264(20),)),
+    "moderate": Degradation(blur=(0.3, 0.3), noise=2 / 255, shot=True, codings=(_x264(24),)),
     "strong": Degradation(
-        blur=(0.4, 0.4), detour=0.7, noise=6 / 255, codings=(_quantised("mpeg4", 6, bf=0), _x264(28, "veryfast"))
+        blur=(0.4, 0.4), detour=0.75, noise=4 / 255, codings=(_quantised("mpeg4", 4, bf=0), _x264(26, "veryfast"))
     ),
 }
 """A good download; a phone in the evening; an old AVI that was uploaded again."""
