@@ -19,7 +19,7 @@ from typing import Any
 
 from calibrate import calibrate
 
-from stinet.catalogue import TRAININGS, WEIGHTS, clip_function
+from stinet.catalogue import TRAININGS, clip_function
 from stinet.checkpoint import as_half, load_model, load_tensors, read_header, save_model, save_tensors
 from stinet.data.benchmarks import find_clips
 from stinet.data.degrade import STRENGTHS
@@ -27,6 +27,7 @@ from stinet.engines.ranges import ranges_file, read_ranges, write_ranges
 from stinet.evaluate import Protocol, benchmark
 from stinet.evaluate.measuring import Measures
 from stinet.report.tables import table
+from stinet.weights import FOLDER
 
 STATES = Path(__file__).parents[1] / "state"
 PLACES = ("data", "out", "start", "cache")
@@ -112,12 +113,12 @@ def main() -> None:
     parser.add_argument("--force", action="store_true")
     options = parser.parse_args()
     folders = {name: Path(folder) for name, _, folder in (item.partition("=") for item in options.clips)}
-    target, preset = WEIGHTS / f"{options.name}.safetensors", TRAININGS[options.name]
+    target, preset = FOLDER / f"{options.name}.safetensors", TRAININGS[options.name]
     is_real = options.name != preset
     degradations = ["bicubic", *STRENGTHS] if is_real else ["bicubic"]
     first = f"{next(iter(folders))} moderate" if is_real else next(iter(folders))
     new = measured(str(options.weights), folders, degradations)
-    replaced = target if target.exists() or not is_real else WEIGHTS / f"{preset}.safetensors"
+    replaced = target if target.exists() or not is_real else FOLDER / f"{preset}.safetensors"
     old = measured(str(replaced), folders, degradations) if replaced.exists() else None
     if old and not options.force and new[first]["psnr_db"] <= old[first]["psnr_db"]:
         print(f"kept: {old[first]['psnr_db']:.3f} dB shipped, {new[first]['psnr_db']:.3f} dB new on {first}")

@@ -1,6 +1,7 @@
 """A name or a file becomes a clip function, or one line says why not; sizes and costs are the known ones."""
 
 import dataclasses
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,24 @@ import pytest
 import torch
 
 from stinet import catalogue, runtime
+from stinet.batch import Task
 from stinet.catalogue import TRAININGS, clip_function, macs_per_pixel, models, network, stages, weights_file
 from stinet.checkpoint import save_model
+from stinet.cli import look
+from stinet.cli.upscale import upscale
 from stinet.config import PRESETS, ClipFunction, Movable
+from stinet.demo import demonstrate
+from stinet.doctor import examine
 from stinet.engines.ranges import Range, ranges_file, write_ranges
 from stinet.errors import CheckpointError, DeviceError, ModelError, UsageError
+from stinet.face import load_model, plan_upscale, upscale_video
 from stinet.model.clip import NetworkClip
 from stinet.model.stinet import STINet
 from stinet.peers.networks import build, save_rival
 from stinet.peers.pairs import ENLARGERS, INTERPOLATORS
 from stinet.peers.published import PUBLISHED
 from stinet.peers.rstt import RsttConfig
+from stinet.weights import DEFAULT
 
 SMALL = dataclasses.replace(
     PRESETS["stinet-s"], channels=8, low_blocks=1, high_blocks=1, shared_blocks=1, fusion_blocks=1, graph_channels=8
@@ -245,16 +253,16 @@ def test_a_missing_file_is_no_model() -> None:
 
 
 def test_an_untrained_preset_is_refused_with_the_trained_ones(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
-    monkeypatch.setattr(catalogue, "WEIGHTS", file.parent)
+    monkeypatch.setattr(catalogue, "FOLDER", file.parent)
     with pytest.raises(ModelError, match=r"stinet-m has no trained weights yet; shipped are: small$"):
         weights_file("stinet-m")
-    monkeypatch.setattr(catalogue, "WEIGHTS", file.parent / "empty")
+    monkeypatch.setattr(catalogue, "FOLDER", file.parent / "empty")
     with pytest.raises(ModelError, match="shipped are: none"):
         weights_file("stinet-m")
 
 
 def test_a_trained_preset_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
-    monkeypatch.setattr(catalogue, "WEIGHTS", file.parent)
+    monkeypatch.setattr(catalogue, "FOLDER", file.parent)
     file.rename(file.with_stem("stinet-s"))
     assert network("stinet-s").config == SMALL
 
@@ -269,7 +277,7 @@ def test_weights_for_real_footage_are_found_by_their_name_and_listed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(catalogue, "PRESETS", {"stinet-s": SMALL})
-    monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
     with pytest.raises(ModelError, match="stinet-s-real has no trained weights yet; shipped are: none") as refused:
         clip_function("stinet-s-real")
     assert refused.value.exit_code == 7
@@ -320,7 +328,7 @@ def test_the_list_has_every_preset_and_the_papers_at_both_alignments(
 ) -> None:
     narrow = dataclasses.replace(PRESETS["stinet"], channels=8, graph_channels=8, feature_stages=1, shared_blocks=1)
     monkeypatch.setattr(catalogue, "PRESETS", {"stinet": narrow, "stinet-s": SMALL})
-    monkeypatch.setattr(catalogue, "WEIGHTS", file.parent)
+    monkeypatch.setattr(catalogue, "FOLDER", file.parent)
     file.rename(file.with_stem("stinet-s"))
     low, native, small, real, *rivals = models()
     assert (low.name, low.note, low.weights) == ("stinet", "H aligned at low resolution", "untrained")
@@ -334,6 +342,14 @@ def test_the_list_has_every_preset_and_the_papers_at_both_alignments(
     assert [rival.name for rival in rivals] == list(PUBLISHED)
     assert {rival.weights for rival in rivals} == {"by convert"}
     assert (rivals[0].parameters, rivals[0].macs_per_pixel) == (11_102_771, 631_000)
+
+
+def test_where_no_model_is_named_everything_takes_the_same_one_which_ships_with_ranges() -> None:
+    functions = (load_model, plan_upscale, upscale_video, demonstrate, examine, Task, look.demo, look.doctor, upscale)
+    parameters = [inspect.signature(function).parameters for function in functions]
+    assert {(some.get("model") or some["name"]).default for some in parameters} == {DEFAULT}
+    assert TRAININGS[DEFAULT] != DEFAULT
+    assert ranges_file(weights_file(DEFAULT)).is_file()
 
 
 @pytest.mark.bad_input(34)

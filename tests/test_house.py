@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = (
-    ("errors",),
+    ("errors", "weights"),
     ("ops",),
     ("config", "runtime", "metrics"),
     ("video", "model", "losses", "report"),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stinet.config import PIPE, UpscaleConfig
 from stinet.errors import InputError, Interrupted, OutputError, StinetError, UsageError
+from stinet.weights import DEFAULT
 
 if TYPE_CHECKING:
     from stinet.upscale import Progress
@@ -65,7 +66,7 @@ class Task:
     """A file, a folder or `-`; None: beside the source."""
     is_folder: bool = False
     """`output` is where results go, even if it is not there yet."""
-    model: str = "stinet-s"
+    model: str = DEFAULT
     engine: str = "auto"
     precision: str = "auto"
     device: str = "auto"

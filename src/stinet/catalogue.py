@@ -30,6 +30,7 @@ from stinet.peers.pairs import ENLARGERS, INTERPOLATORS, PEERS
 from stinet.peers.parts import RivalClipNet
 from stinet.peers.published import PUBLISHED
 from stinet.peers.stage_nets import names_files, pair_of_files
+from stinet.weights import FOLDER
 
 __all__ = [
     "ENGINES",
@@ -43,8 +44,6 @@ __all__ = [
     "stages",
     "weights_file",
 ]
-
-WEIGHTS = Path(__file__).parent / "weights"
 
 TRAININGS: Mapping[str, str] = {
     training: preset
@@ -164,9 +163,9 @@ def weights_file(name: str) -> Path:
             f"unknown model {name!r}: choose from {', '.join(TRAININGS)}, a .safetensors file, or two stages A+B, "
             f"first A: one of {', '.join(INTERPOLATORS)} and one of {', '.join(ENLARGERS)}, in either order"
         )
-    file = WEIGHTS / f"{name}.safetensors"
+    file = FOLDER / f"{name}.safetensors"
     if not file.exists():
-        shipped = ", ".join(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
+        shipped = ", ".join(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
         raise ModelError(f"{name} has no trained weights yet; shipped are: {shipped or 'none'}")
     return file
 
@@ -307,7 +306,7 @@ def _entry(name: str, config: ModelConfig, note: str) -> ModelEntry:
 
 def _trained(entry: ModelEntry, name: str) -> ModelEntry:
     """The same network by the name of one of its trainings, with what its weights file says, if it is there."""
-    file = WEIGHTS / f"{name}.safetensors"
+    file = FOLDER / f"{name}.safetensors"
     entry = entry if name == entry.name else replace(entry, name=name, note="for real footage")
     if not file.exists():
         return entry

@@ -18,6 +18,7 @@ from stinet.face import output_path, upscale_video
 from stinet.report.pictures import before_after
 from stinet.video.frame import Frame
 from stinet.video.read import read_frames
+from stinet.weights import DEFAULT
 
 if TYPE_CHECKING:
     from stinet.upscale import Progress
@@ -46,7 +47,7 @@ def demonstrate(
     *,
     picture: Path | None = None,
     is_full: bool = False,
-    model: str = "stinet-s",
+    model: str = DEFAULT,
     device: str = "auto",
     progress: Callable[["Progress"], None] | None = None,
 ) -> Shown:

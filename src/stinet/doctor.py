@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from stinet.errors import DeviceError, ModelError, OutputError, StinetError, UsageError
+from stinet.weights import DEFAULT
 
 __all__ = ["Check", "examine"]
 
@@ -69,7 +70,7 @@ class Check:
         return asdict(self)
 
 
-def examine(*, model: str = "stinet-s", device: str = "auto") -> Iterator[Check]:
+def examine(*, model: str = DEFAULT, device: str = "auto") -> Iterator[Check]:
     """Check one thing after the other, the cheap ones first; a broken one hides none of the others."""
     checks: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (
         ("python", _python),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from stinet.config import PIPE, UpscaleConfig
 from stinet.errors import OutputError, UsageError
 from stinet.runtime import prepare_threads
+from stinet.weights import DEFAULT
 
 if TYPE_CHECKING:
     from stinet.model.stinet import STINet
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["load_model", "output_path", "plan_upscale", "upscale_video"]
 
 
-def load_model(name: str = "stinet-s") -> "STINet":
+def load_model(name: str = DEFAULT) -> "STINet":
     """The trained network of a preset or of a .safetensors file, on the CPU, in evaluation mode.
 
     Raises:
@@ -41,7 +42,7 @@ def upscale_video(
     *,
     fps: str | int | float | Fraction | None = None,
     size: str | None = None,
-    model: str = "stinet-s",
+    model: str = DEFAULT,
     device: str = "auto",
     engine: str = "auto",
     precision: str = "auto",
@@ -78,7 +79,7 @@ def plan_upscale(
     *,
     fps: str | int | float | Fraction | None = None,
     size: str | None = None,
-    model: str = "stinet-s",
+    model: str = DEFAULT,
     device: str = "auto",
     engine: str = "auto",
     precision: str = "auto",

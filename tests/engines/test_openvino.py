@@ -16,7 +16,7 @@ from torch import Tensor
 from films import film, pictures  # pyright: ignore[reportMissingImports]
 from model.small_networks import COMPACT, PAPER, build, clip
 from stinet import runtime
-from stinet.catalogue import WEIGHTS, clip_function
+from stinet.catalogue import clip_function
 from stinet.config import ClipFunction, EncodeConfig, Movable, Selective, Tile, TileConfig, UpscaleConfig
 from stinet.errors import DeviceError, Interrupted, ModelError, UsageError
 from stinet.face import upscale_video
@@ -24,6 +24,7 @@ from stinet.infer.ladder import Picture, Runner
 from stinet.model.clip import NetworkClip
 from stinet.model.interpolate import Flows
 from stinet.video.frame import Notes
+from stinet.weights import FOLDER
 
 openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'stinet[cpu]'")
 
@@ -251,7 +252,7 @@ def shipped(name: str, precision: str) -> ClipFunction:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", pytest.param("int8", marks=WITH_INT8)])
 @pytest.mark.parametrize("name", ["stinet-s", "stinet-xs"])
 def test_plain_pictures_give_numbers(name: str, precision: str, kind: str) -> None:
-    if precision == "int8" and not ranges_file(WEIGHTS / f"{name}.safetensors").exists():
+    if precision == "int8" and not ranges_file(FOLDER / f"{name}.safetensors").exists():
         pytest.skip(f"no ranges for these weights: python benchmarks/calibrate.py {name} --clips CORPUS")
     noise = torch.rand(3, 3, 24, 20, generator=torch.Generator().manual_seed(0))
     frames = {"black": torch.zeros_like(noise), "white": torch.ones_like(noise), "noise": noise}[kind]

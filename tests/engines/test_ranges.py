@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from model.small_networks import COMPACT, build, clip
-from stinet.catalogue import WEIGHTS, network
+from stinet.catalogue import network
 from stinet.engines.calibrate import Seen, fit_range, fit_ranges, look_at_inputs
 from stinet.engines.ranges import Range, joint_range, ranges_file, read_ranges, write_ranges
 from stinet.errors import CheckpointError
+from stinet.weights import FOLDER
 
 RANGES = {"a.first": Range(-0.125, 3.5, (1.0, 0.25)), "b": Range(0.0, 1.0, (2.0,))}
 
@@ -52,10 +53,10 @@ def test_a_damaged_file_is_refused_by_its_name(text: str, tmp_path: Path) -> Non
         read_ranges(tmp_path / "x.int8.json", build(COMPACT))
 
 
-@pytest.mark.parametrize("name", [file.name.partition(".")[0] for file in sorted(WEIGHTS.glob("*.int8.json"))])
+@pytest.mark.parametrize("name", [file.name.partition(".")[0] for file in sorted(FOLDER.glob("*.int8.json"))])
 def test_shipped_ranges_are_those_of_the_shipped_weights(name: str) -> None:
     net = network(name)
-    ranges = read_ranges(ranges_file(WEIGHTS / f"{name}.safetensors"), net)
+    ranges = read_ranges(ranges_file(FOLDER / f"{name}.safetensors"), net)
     assert ranges, f"run: python benchmarks/calibrate.py {name} --clips CORPUS"
     layers = dict(net.named_modules())
     for layer, given in ranges.items():

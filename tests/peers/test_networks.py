@@ -22,6 +22,7 @@ from stinet.peers.rstt import RsttConfig
 from stinet.peers.tmnet import TmnetConfig
 from stinet.peers.videoinr import VideoInrConfig
 from stinet.peers.zooming import ZoomingConfig
+from stinet.weights import FOLDER
 
 SIZES: dict[str, Any] = {"channels": 8, "groups": 2, "front_blocks": 1, "back_blocks": 1}
 SMALL = {
@@ -190,11 +191,9 @@ def test_a_weights_file_of_ours_is_no_rival(tmp_path: Path) -> None:
     net = small("rstt-s")
     save_rival(tmp_path / "rival.safetensors", "rstt-s", net, net.state_dict(), {})
     assert load_rival(tmp_path / "rival.safetensors")[1].config == SMALL["rstt-s"]
-    from stinet.catalogue import WEIGHTS
-
-    assert not is_rival(WEIGHTS / "stinet-xs.safetensors")
+    assert not is_rival(FOLDER / "stinet-xs.safetensors")
     with pytest.raises(CheckpointError, match="holds none of zooming-slow-mo"):
-        load_rival(WEIGHTS / "stinet-xs.safetensors")
+        load_rival(FOLDER / "stinet-xs.safetensors")
     with pytest.raises(CheckpointError, match="no such weights file"):
         is_rival(tmp_path / "gone.safetensors")
 

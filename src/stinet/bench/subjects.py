@@ -81,8 +81,9 @@ def precisions(device: str = "cpu") -> tuple[str, ...]:
 
 
 def shipped() -> tuple[str, ...]:
-    """Networks whose weights are inside the package, in the order of the family."""
-    return tuple(name for name in PRESETS if _has_weights(name))
+    """Networks whose weights are inside the package, in the order of the family; for real footage where they are."""
+    trainings = ((f"{preset}-real", preset) for preset in PRESETS)
+    return tuple(name for names in trainings for name in list(filter(_has_weights, names))[:1])
 
 
 def has_ranges(name: str) -> bool:

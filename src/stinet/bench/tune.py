@@ -33,9 +33,9 @@ from stinet import face, runtime
 from stinet.bench.rounds import median
 from stinet.bench.sheet import as_tensor, crop_of, draw_sheet, made_by
 from stinet.bench.subjects import Subject, build, engines, finish, has_ranges, on_threads, shipped
-from stinet.catalogue import weights_file
+from stinet.catalogue import TRAININGS, weights_file
 from stinet.checkpoint import read_header
-from stinet.config import PRESETS, ClipFunction, ReadConfig, TileConfig
+from stinet.config import ClipFunction, ReadConfig, TileConfig
 from stinet.errors import InputError, StinetError
 from stinet.infer.calls import run_whole
 from stinet.infer.ladder import Runner, context_factor
@@ -331,7 +331,7 @@ def _choices(tried: Sequence[Tried], info: VideoInfo) -> dict[str, Tried]:
 
 def _quality(model: str) -> tuple[float, int]:
     """To sort by: PSNR on Vid4 as the weights file says, then the size of the family."""
-    rank = -list(PRESETS).index(model) if model in PRESETS else -len(PRESETS)
+    rank = -list(TRAININGS).index(model) if model in TRAININGS else -len(TRAININGS)
     try:
         about = read_header(weights_file(model)).get("about", {})
     except StinetError:

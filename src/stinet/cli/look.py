@@ -10,6 +10,7 @@ from stinet.cli.options import Device, Model, words
 from stinet.cli.printing import columns, must_be_writable, must_exist, say, say_json
 from stinet.cli.progress import frames_of, progress_bar
 from stinet.errors import UsageError
+from stinet.weights import DEFAULT
 
 __all__ = ["compare", "demo", "doctor", "info", "models"]
 
@@ -91,7 +92,7 @@ def compare(
     say(result.line())
 
 
-def doctor(*, model: Model = "stinet-s", device: Device = "auto", as_json: AsJson = False) -> None:
+def doctor(*, model: Model = DEFAULT, device: Device = "auto", as_json: AsJson = False) -> None:
     """Check this machine: versions, devices, encoders, memory, weights, a short run.
 
     Exits with 6 when the device or memory is broken, with 7 when it is the model.
@@ -119,7 +120,7 @@ def demo(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="a .png or .webp; default: before_after.png in DIR")
     ] = None,
-    model: Model = "stinet-s",
+    model: Model = DEFAULT,
     device: Device = "auto",
 ) -> None:
     """Upscale the bundled clip and draw a before/after picture."""

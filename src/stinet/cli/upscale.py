@@ -31,6 +31,7 @@ from stinet.cli.options import (
 from stinet.cli.printing import columns, complain, must_be_writable, say, say_json, tell
 from stinet.cli.progress import upscaling
 from stinet.errors import UsageError
+from stinet.weights import DEFAULT
 
 if TYPE_CHECKING:
     from stinet.batch import Outcome, Task
@@ -50,7 +51,7 @@ def upscale(
     ] = None,
     fps: Annotated[str, typer.Option(metavar="x2|60|60000/1001|keep", help="frame rate of the result")] = "x2",
     size: Annotated[str, typer.Option(metavar="x4|x2|1080p|1920x1080", help="a box is fitted into")] = "x4",
-    model: Model = "stinet-s",
+    model: Model = DEFAULT,
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "auto",
