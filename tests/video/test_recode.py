@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data.trees import moving
+from stinet.errors import OutputError
 from stinet.video.recode import Coding, recoded
 
 CODINGS = [
@@ -69,3 +70,8 @@ def test_frames_are_taken_as_they_are_asked_for() -> None:
 
 def test_no_frames_are_none() -> None:
     assert list(recoded([], CODINGS[0])) == []
+
+
+def test_an_encoder_that_is_not_there_is_said_by_name() -> None:
+    with pytest.raises(OutputError, match="no encoder 'libx999'"):
+        list(recoded(moving(0, 1), Coding("libx999")))

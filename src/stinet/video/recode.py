@@ -13,11 +13,13 @@ from typing import Any
 
 import av
 import numpy as np
+from av.codec.codec import UnknownCodecError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from jaxtyping import UInt8
 
+from stinet.errors import OutputError
 from stinet.runtime import quiet_encoders
 from stinet.video.encoder import steady_x264
 
@@ -53,7 +55,12 @@ class Coding:
 
 
 def recoded(frames: Iterable[Pixels], coding: Coding) -> Iterator[Pixels]:
-    """Encode frames of one size, and decode them: each comes out as soon as the encoder lets it go."""
+    """Encode frames of one size, and decode them: each comes out as soon as the encoder lets it go.
+
+    Raises:
+        OutputError: this build of FFmpeg has no such encoder.
+
+    """
     trip: _RoundTrip | None = None
     for frame in frames:
         trip = trip or _RoundTrip((frame.shape[0], frame.shape[1]), coding)
@@ -73,7 +80,12 @@ class _RoundTrip:
         self.range = ColorRange.JPEG if coding.encoder == "mjpeg" else ColorRange.MPEG
         self.padding = [(0, max(side + side % 2, LEAST_PX) - side) for side in size]
         height, width = (side + more for side, (_, more) in zip(size, self.padding, strict=True))
-        encoder: Any = av.CodecContext.create(coding.encoder, "w")
+        try:
+            encoder: Any = av.CodecContext.create(coding.encoder, "w")
+        except UnknownCodecError as error:
+            raise OutputError(
+                f"this build of FFmpeg has no encoder {coding.encoder!r}; PyAV's own wheels have it (pip install av)"
+            ) from error
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
         encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
         encoder.color_range = self.range
