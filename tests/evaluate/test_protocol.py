@@ -110,3 +110,9 @@ def test_a_value_that_no_protocol_has_is_refused_with_those_it_may_have(name: st
 def test_contradictions_and_unknown_measures_are_refused(words: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         EvaluateConfig(**words)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_degradation_that_is_none_is_not_taken_for_bicubic() -> None:
+    assert Protocol(degradation="bicubic").damage is None
+    with pytest.raises(KeyError):
+        _ = Protocol(degradation="lite").damage

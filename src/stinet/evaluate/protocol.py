@@ -67,7 +67,7 @@ class Protocol:
     @property
     def damage(self) -> Degradation | None:
         """What is done to the given frames of a clip; None: they are only reduced."""
-        return STRENGTHS.get(self.degradation)
+        return None if self.degradation == "bicubic" else STRENGTHS[self.degradation]
 
     def of_group(self, group: str) -> "Protocol":
         """The protocol of a group's clips: with several frames in between, one window of a septuplet counts."""
