@@ -23,10 +23,10 @@ __all__ = ["load_model", "output_path", "plan_upscale", "upscale_video"]
 
 
 def load_model(name: str = DEFAULT) -> "STINet":
-    """The trained network of a preset or of a .safetensors file, on the CPU, in evaluation mode.
+    """The trained network of a name of `stinet models` or of a .safetensors file, on the CPU, in evaluation mode.
 
     Raises:
-        ModelError: an unknown name, or a preset without weights.
+        ModelError: an unknown name, or one without weights.
         CheckpointError: a file that is damaged or foreign.
 
     """

@@ -1,4 +1,4 @@
-"""A clip: frames under a name. And the one place where sharp frames and low resolution are made of stored ones.
+"""A clip: frames under a name. And the one place where truth and the papers' low resolution are made of stored frames.
 
 What is on disk is what a camera gave; a training pair is made of it in one step each,
 
