@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from stinet import runtime
-from stinet.catalogue import ENGINES, clip_function, weights_file
+from stinet.catalogue import ENGINES, TRAININGS, clip_function, weights_file
 from stinet.config import PRESETS, ClipFunction, ModelConfig, Movable
 from stinet.engines.ranges import ranges_file
 from stinet.errors import DeviceError, StinetError, UsageError
@@ -82,8 +82,7 @@ def precisions(device: str = "cpu") -> tuple[str, ...]:
 
 def shipped() -> tuple[str, ...]:
     """Networks whose weights are inside the package, in the order of the family; for real footage where they are."""
-    trainings = ((f"{preset}-real", preset) for preset in PRESETS)
-    return tuple(name for names in trainings for name in list(filter(_has_weights, names))[:1])
+    return tuple({preset: name for name, preset in TRAININGS.items() if _has_weights(name)}.values())
 
 
 def has_ranges(name: str) -> bool:

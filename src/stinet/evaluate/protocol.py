@@ -47,11 +47,8 @@ class Protocol:
     @classmethod
     def of(cls, config: EvaluateConfig) -> "Protocol":
         """The protocol that settings name: with several frames in between, a window is those and their two ends."""
-        if config.between > 1:
-            shown = cls(window=config.between + 2, step=config.between + 1, variant=config.variant)
-        else:
-            shown = cls(window=config.window, variant=config.variant)
-        return replace(shown, degradation=config.degradation)
+        window = config.window if config.between == 1 else config.between + 2
+        return cls(window=window, step=config.between + 1, variant=config.variant, degradation=config.degradation)
 
     @property
     def between(self) -> int:
